@@ -1,0 +1,1 @@
+"""What is true: results, states and names, by the standard library alone."""

@@ -1,0 +1,97 @@
+"""How the checks add up to the names and the smoke test: pure functions over a rule a name."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from petsage_grpc.core.check_state import CheckState
+from petsage_grpc.core.status import Health, Status, Verdict
+
+__all__ = [
+    "LIVENESS", "OVERALL", "READINESS", "STARTUP",
+    "Answer", "Rule", "fold_health", "fold_name", "make_rules",
+]  # fmt: skip
+
+OVERALL: Final = ""
+READINESS: Final = "readiness"
+LIVENESS: Final = "liveness"
+STARTUP: Final = "startup"
+
+_FOREVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a name is SERVING."""
+
+    checks: tuple[str, ...]
+    """The checks that it needs."""
+    drains: bool = True
+    """Whether it turns NOT_SERVING as soon as the service drains."""
+    once: bool = False
+    """Whether it is enough that each check has passed once, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a name answers, and until when that may be said without a new look."""
+
+    status: Status
+    fresh_until: float = _FOREVER
+
+
+def make_rules(
+    gates: Mapping[str, Iterable[str]],
+    groups: Mapping[str, Iterable[str]],
+    services: Iterable[str],
+) -> dict[str, Rule]:
+    """Give every health name its rule.
+
+    Args:
+        gates: what each check gates, by the name of the check.
+        groups: the checks of each group, by the name of the group.
+        services: names of mounted services, which answer as readiness does.
+    """
+
+    def gating(gate: str) -> tuple[str, ...]:
+        return tuple(check for check, its_gates in gates.items() if gate in its_gates)
+
+    readiness = Rule(gating(READINESS))
+    return {
+        OVERALL: readiness,
+        READINESS: readiness,
+        LIVENESS: Rule(gating(LIVENESS), drains=False),
+        STARTUP: Rule(gating(STARTUP), drains=False, once=True),
+        **dict.fromkeys(services, readiness),
+        **{name: Rule(tuple(checks)) for name, checks in groups.items()},
+    }
+
+
+def fold_name(
+    rule: Rule, states: Mapping[str, CheckState], *, now: float, draining: bool
+) -> Answer:
+    """Say what a name answers at the moment `now`."""
+    needed = [states[check] for check in rule.checks]
+    if draining and rule.drains:
+        return Answer(Status.NOT_SERVING)
+    if rule.once:
+        passed = all(state.has_passed for state in needed)
+        return Answer(Status.SERVING if passed else Status.NOT_SERVING)
+    if all(state.verdict(now) is Verdict.PASSING for state in needed):
+        return Answer(Status.SERVING, min((s.fresh_until for s in needed), default=_FOREVER))
+    return Answer(Status.NOT_SERVING)
+
+
+def fold_health(
+    rules: Mapping[str, Rule], states: Mapping[str, CheckState], *, now: float
+) -> Health:
+    """Say what all `states` together amount to.
+
+    FAILING when one does not pass that readiness or liveness needs; DEGRADED when one does not pass
+    that they can do without.
+    """
+    needed = {*rules[READINESS].checks, *rules[LIVENESS].checks}
+    broken = {name for name, state in states.items() if state.verdict(now) is not Verdict.PASSING}
+    if broken & needed:
+        return Health.FAILING
+    return Health.DEGRADED if broken else Health.OK

@@ -1,0 +1,123 @@
+"""The health names with their answers and their watchers: what Check reads and Watch waits on."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from petsage_grpc.core.fold import Answer
+from petsage_grpc.core.status import Status
+
+__all__ = ["Names", "NamesClosedError", "Watcher"]
+
+
+class NamesClosedError(Exception):
+    """Raised to a watcher when there is nothing more to watch: the service stops."""
+
+
+class Watcher:
+    """One slot with the newest status of a name; what was not taken in time is overwritten.
+
+    Used as a context manager: it is forgotten when the block is left.
+    """
+
+    __slots__ = ("_names", "_newest", "_taken", "_wakeup", "name")
+
+    def __init__(self, names: "Names", name: str, newest: Status) -> None:
+        self.name = name
+        self._names = names
+        self._newest = newest
+        self._taken: Status | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop following the name; it may be called more than once."""
+        self._names._forget(self)
+
+    async def next(self) -> Status:
+        """Wait until the status differs from the one taken last, and take it.
+
+        Raises NamesClosedError once the last status has been taken and there will be no other.
+        """
+        while self._newest is self._taken:
+            if self._names.closed:
+                raise NamesClosedError
+            self._wakeup = asyncio.get_running_loop().create_future()
+            try:
+                await self._wakeup
+            finally:
+                self._wakeup = None
+        self._taken = self._newest
+        return self._taken
+
+    def _offer(self, status: Status) -> None:
+        if status is not self._newest:
+            self._newest = status
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+
+class Names:
+    """Every health name, its answer and its watchers. Only the plane's loop may call it.
+
+    A read never waits and never calls anything. A SERVING that nobody has renewed in time is
+    read as NOT_SERVING even when the timer that should have turned it is late.
+
+    Args:
+        now: the monitor's clock, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.closed = False
+        self._now = now
+        self._answers: dict[str, Answer] = {}
+        self._watchers: dict[str, set[Watcher]] = {}
+
+    def read(self, name: str) -> Status:
+        """Say what a name answers now; SERVICE_UNKNOWN when there is no such name."""
+        answer = self._answers.get(name)
+        if answer is None:
+            return Status.SERVICE_UNKNOWN
+        if answer.status is Status.SERVING and self._now() >= answer.fresh_until:
+            return Status.NOT_SERVING
+        return answer.status
+
+    def read_all(self) -> dict[str, Status]:
+        """Say what every registered name answers now."""
+        return {name: self.read(name) for name in self._answers}
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def put(self, name: str, answer: Answer) -> None:
+        """Register a name or renew its answer, and wake its watchers if the status changed."""
+        self._answers[name] = answer
+        for watcher in self._watchers.get(name, ()):
+            watcher._offer(answer.status)
+
+    def watch(self, name: str) -> Watcher:
+        """Follow a name, known or not, from its present status on."""
+        watcher = Watcher(self, name, self.read(name))
+        self._watchers.setdefault(name, set()).add(watcher)
+        return watcher
+
+    def close(self) -> None:
+        """Let every watcher take its last status and end."""
+        self.closed = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher._wake()
+
+    def _forget(self, watcher: Watcher) -> None:
+        watchers = self._watchers.get(watcher.name, set())
+        watchers.discard(watcher)
+        if not watchers:  # or names that nobody registers would pile up
+            self._watchers.pop(watcher.name, None)

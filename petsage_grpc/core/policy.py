@@ -1,0 +1,73 @@
+"""How often a check is asked, how long it may take and when its results turn its state."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from petsage_grpc.core.units import Duration
+
+__all__ = ["GATES", "Policy"]
+
+GATES: Final = ("readiness", "liveness", "startup")
+"""The names that a check can gate; a group gates its own name."""
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The settings that every check has, whatever its kind. Times are seconds.
+
+    Raises ValueError, naming the setting, when they contradict each other.
+    """
+
+    interval: Duration = field(
+        default=Duration(10.0), metadata=_help("time between two runs of a settled check")
+    )
+    timeout: Duration = field(
+        default=Duration(2.0), metadata=_help("a run that takes longer has failed")
+    )
+    jitter: float = field(
+        default=0.1, metadata=_help("how much each interval varies by chance, as a part of it")
+    )
+    edge_interval: Duration = field(
+        default=Duration(1.0),
+        metadata=_help("time between two runs from the first contrary result until it is settled"),
+    )
+    fall: int = field(default=3, metadata=_help("failures in a row that turn a passing check"))
+    rise: int = field(default=2, metadata=_help("passes in a row that turn a failing check"))
+    stale_after: Duration | None = field(
+        default=None,
+        metadata=_help("age at which a result counts as failing; 3 intervals + timeout if not set"),
+    )
+    gates: tuple[str, ...] = field(
+        default=("readiness", "startup"),
+        metadata=_help("names that need this check; [] reports it only"),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("interval", "timeout", "edge_interval"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be longer than 0")
+        if not 0 <= self.jitter < 1:
+            raise ValueError("jitter must be at least 0 and below 1")
+        for name in ("fall", "rise"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for gate in self.gates:
+            if gate not in GATES:
+                raise ValueError(f"gates: {gate!r} is none of {', '.join(GATES)}")
+        longest = self.interval * (1 + self.jitter) + self.timeout
+        if self.stale_after is not None and self.stale_after <= longest:
+            raise ValueError(
+                "stale_after must be longer than an interval with its jitter and the timeout"
+                f" ({longest:g}s), or a healthy check would go stale between two runs"
+            )
+
+    @property
+    def believed_for(self) -> float:
+        """Seconds for which a result is believed: `stale_after`, or its default."""
+        if self.stale_after is not None:
+            return self.stale_after
+        return 3 * self.interval + self.timeout

@@ -1,0 +1,57 @@
+"""Durations and sizes as people write them, read in one place for settings and flags."""
+
+import re
+from typing import NewType
+
+__all__ = ["Duration", "Size", "format_duration", "parse_duration", "parse_size"]
+
+Duration = NewType("Duration", float)
+"""Seconds."""
+
+Size = NewType("Size", int)
+"""Bytes."""
+
+_DURATION_UNITS = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_SIZE_UNITS = {"": 1, "B": 1} | {
+    prefix + suffix: base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for suffix, base in (("iB", 1024), ("B", 1000))
+}
+_SIZE = re.compile(r"(\d+\.?\d*) ?([KMGT]?i?B|)")
+
+
+def parse_duration(text: str) -> Duration:
+    """Read a duration as Go and our settings write it: ``"500ms"``, ``"1m30s"``, ``"0"``.
+
+    Raises ValueError when the text is none; a negative one is none either.
+    """
+    if text == "0":
+        return Duration(0.0)
+    seconds, end = 0.0, 0
+    while match := _DURATION_PART.match(text, end):
+        seconds += float(match[1]) * _DURATION_UNITS[match[2]]
+        end = match.end()
+    if end == 0 or end != len(text):
+        raise ValueError(f'{text!r} is not a duration: write it like "500ms", "10s" or "1m30s"')
+    return Duration(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in seconds shortly, as people read it: ``1.5`` becomes ``"1.5s"``."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.3g}ms"
+    return f"{seconds:.6g}s"
+
+
+def parse_size(text: str) -> Size:
+    """Read a number of bytes: ``"64MiB"``, ``"1.5GB"`` or ``"4096"``.
+
+    Raises ValueError when the text is none.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'{text!r} is not a size: write it like "64MiB", "1.5GB" or 4096')
+    return Size(int(float(match[1]) * _SIZE_UNITS[match[2]]))

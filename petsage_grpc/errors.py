@@ -1,0 +1,29 @@
+"""The errors that end a command, split by who must act, each with its exit code."""
+
+from typing import ClassVar
+
+__all__ = ["BindError", "PetsageError", "SettingsError", "UsageError"]
+
+
+class PetsageError(Exception):
+    """An error that the user can mend; its text is one line that says how."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(PetsageError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(PetsageError):
+    """A setting is wrong. The text names the file, the key and the mend."""
+
+    exit_code = 2
+
+
+class BindError(PetsageError):
+    """An address can not be listened on. The text names it."""
+
+    exit_code = 3
