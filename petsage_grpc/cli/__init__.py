@@ -1,0 +1,54 @@
+"""The command line: finds the verb and imports that verb alone, because `probe` must start fast."""
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["VERBS", "main"]
+
+VERBS: Final = {
+    "serve": "run the service until SIGTERM or SIGINT",
+    "probe": "ask once whether a name is serving, as grpc_health_probe does",
+    "smoke": "call SmokeTest and show every check",
+    "wait": "return once a server is serving",
+    "checks": "list the kinds of checks, or validate a settings file",
+}
+"""The verbs, each in a module of its name."""
+
+_BAD_USAGE: Final = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return the exit code of the process."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else ""
+    if verb in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if verb in ("-V", "-version", "--version"):
+        from petsage_grpc import __version__  # noqa: PLC0415 -- only here
+
+        sys.stdout.write(f"petsage-grpc {__version__}\n")
+        return 0
+    if verb not in VERBS:
+        problem = f"unknown verb {verb!r}" if verb else "which verb?"
+        sys.stderr.write(
+            f"petsage-grpc: {problem}: use one of {', '.join(VERBS)};"
+            " petsage-grpc --help says more\n"
+        )
+        return _BAD_USAGE
+    import importlib  # noqa: PLC0415 -- only when there is a verb
+
+    run = importlib.import_module(f"petsage_grpc.cli.{verb}").main
+    code: int = run(arguments[1:])
+    return code
+
+
+def _help() -> str:
+    verbs = "".join(f"  {verb:<8}{text}\n" for verb, text in VERBS.items())
+    return (
+        "usage: petsage-grpc VERB [options]\n\n"
+        "The health service of a Python gRPC backend.\n\n"
+        f"{verbs}\n"
+        "`petsage-grpc VERB --help` tells the options of a verb.\n"
+    )

@@ -1,0 +1,1 @@
+"""Where it runs: the service put together, its life and its log."""

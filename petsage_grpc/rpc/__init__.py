@@ -1,0 +1,1 @@
+"""How we tell: the servicers, their server and the clients' side of it."""

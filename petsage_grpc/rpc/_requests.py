@@ -1,0 +1,51 @@
+"""Reads requests so that a malformed one is the caller's error and no traceback of ours."""
+
+from typing import NoReturn, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+__all__ = ["Context", "abort", "parse", "quote"]
+
+_LONGEST_QUOTE = 200
+
+
+class Context(Protocol):
+    """What we use of the context of a call on grpc.aio, where messages are raw bytes."""
+
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
+        """End the call with an error."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message of a stream; returns when the transport has taken it."""
+
+    def peer(self) -> str:
+        """Say who calls."""
+
+
+class _Message(Protocol):
+    def ParseFromString(self, serialized: bytes) -> int: ...  # noqa: N802 -- protobuf's name
+
+
+_M = TypeVar("_M", bound=_Message)
+
+
+async def parse(message: type[_M], raw: bytes, context: Context) -> _M:
+    """Read a request; one that is not well-formed ends the call with INVALID_ARGUMENT."""
+    parsed = message()
+    try:
+        parsed.ParseFromString(raw)
+    except DecodeError:
+        name = message.__name__
+        await abort(context, "INVALID_ARGUMENT", f"not a {name}: malformed, or text not UTF-8")
+    return parsed
+
+
+async def abort(context: Context, code: str, details: str) -> NoReturn:
+    """End the call with the error of that name."""
+    await context.abort(grpc.StatusCode[code], details)
+
+
+def quote(text: str) -> str:
+    """Put a caller's text into quotes, shortened: trailers have little room."""
+    return f'"{text}"' if len(text) <= _LONGEST_QUOTE else f'"{text[:_LONGEST_QUOTE]}…"'

@@ -1,0 +1,123 @@
+"""The standard grpc.health.v1.Health over the names: memory reads, and one slot a watcher."""
+
+import asyncio
+import logging
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from petsage_grpc.core.names import Names, NamesClosedError, Watcher
+from petsage_grpc.core.status import Status
+from petsage_grpc.core.units import format_duration
+from petsage_grpc.rpc._requests import Context, abort, parse, quote
+from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
+
+__all__ = ["MAX_LISTED", "HealthServicer"]
+
+MAX_LISTED: Final = 100
+"""List names at most; the canonical proto says so."""
+
+_RESPONSES: Final = {
+    status: health_pb2.HealthCheckResponse(status=wire).SerializeToString()
+    for status, wire in WIRE_STATUS.items()
+}
+
+_log = logging.getLogger("petsage_grpc.health")
+
+
+class HealthServicer:
+    """Answers Check, List and Watch. No answer waits for anything but its own transport.
+
+    Args:
+        names: where the answers are read.
+        max_watchers: Watch calls at once.
+        max_name_length: bytes in a name that is asked for.
+        send_timeout: seconds after which a watcher that has not taken an update is evicted.
+    """
+
+    def __init__(
+        self, names: Names, *, max_watchers: int, max_name_length: int, send_timeout: float
+    ) -> None:
+        self._names = names
+        self._max_watchers = max_watchers
+        self._max_name_length = max_name_length
+        self._send_timeout = send_timeout
+        self._open_watches = 0
+
+    def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
+        """Make the handler of each method, by its path, for a grpc.aio server."""
+        return {
+            f"/{HEALTH_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(self._check),
+            f"/{HEALTH_SERVICE}/List": grpc.unary_unary_rpc_method_handler(self._list),
+            f"/{HEALTH_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+
+    async def _check(self, raw: bytes, context: Context) -> bytes:
+        name = await self._read_name(raw, context)
+        status = self._names.read(name)
+        if status is Status.SERVICE_UNKNOWN:
+            await abort(context, "NOT_FOUND", f"unknown health name {quote(name)}")
+        return _RESPONSES[status]
+
+    async def _list(self, raw: bytes, context: Context) -> bytes:
+        await parse(health_pb2.HealthListRequest, raw, context)
+        if len(self._names) > MAX_LISTED:
+            details = f"{len(self._names)} health names are more than List may tell: {MAX_LISTED}"
+            await abort(context, "RESOURCE_EXHAUSTED", details)
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=WIRE_STATUS[status])
+            for name, status in self._names.read_all().items()
+        }
+        return health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
+
+    async def _watch(self, raw: bytes, context: Context) -> None:
+        name = await self._read_name(raw, context)
+        if self._open_watches >= self._max_watchers:
+            limit = f"max_watchers = {self._max_watchers}"
+            await abort(context, "RESOURCE_EXHAUSTED", f"as many watchers as allowed: {limit}")
+        self._open_watches += 1
+        try:
+            with self._names.watch(name) as watcher:
+                in_time = await self._follow(watcher, context)
+        finally:
+            self._open_watches -= 1
+        if in_time:
+            await abort(context, "UNAVAILABLE", "the service is stopping")
+        limit = format_duration(self._send_timeout)
+        await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit}")
+
+    async def _follow(self, watcher: Watcher, context: Context) -> bool:
+        """Send what the watcher gets until there is no more, or until it is too slow to take it.
+
+        grpc.aio can not take back a message that the transport has not accepted: a watcher that is
+        too slow is forgotten at once, and its call ends when it takes that message or goes away.
+        """
+        loop, in_time = asyncio.get_running_loop(), True
+
+        def evict() -> None:
+            nonlocal in_time
+            in_time = False
+            watcher.leave()
+            _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
+
+        while in_time:
+            try:
+                status = await watcher.next()
+            except NamesClosedError:
+                break
+            timer = loop.call_later(self._send_timeout, evict)
+            try:
+                await context.write(_RESPONSES[status])
+            finally:
+                timer.cancel()
+        return in_time
+
+    async def _read_name(self, raw: bytes, context: Context) -> str:
+        if not raw:  # the overall health is asked for most
+            return ""
+        request = await parse(health_pb2.HealthCheckRequest, raw, context)
+        if len(request.service.encode()) > self._max_name_length:
+            limit = f"max_name_length = {self._max_name_length} bytes"
+            await abort(context, "INVALID_ARGUMENT", f"the name is longer than {limit}")
+        return request.service

@@ -1,0 +1,45 @@
+"""Server reflection, with the methods' own names: `grpcurl describe` and ghz ask for those."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+__all__ = ["REFLECTION_SERVICE", "reflection_handlers"]
+
+REFLECTION_SERVICE: str = reflection.SERVICE_NAME
+
+
+class _Pool:
+    """The default descriptor pool, which also finds the file that holds a method."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the pool has of that name
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 -- the pool's
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service_name, _, method = symbol.rpartition(".")
+            service = self._pool.FindServiceByName(service_name)
+            if method not in service.methods_by_name:
+                raise
+            return service.file
+
+
+def reflection_handlers(services: Iterable[str]) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    """Make the handler that tells clients of these services and of how to call them."""
+    names = (*services, REFLECTION_SERVICE)
+    servicer = reflection.aio.ReflectionServicer(names, _Pool())  # type: ignore[no-untyped-call]
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return {f"/{REFLECTION_SERVICE}/ServerReflectionInfo": handler}

@@ -1,0 +1,179 @@
+"""Puts the servicers on one grpc.aio server with its limits, on ports that nobody shares."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from petsage_grpc.errors import BindError
+from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
+from petsage_grpc.rpc.health import HealthServicer
+from petsage_grpc.rpc.smoke_test import SmokeTestServicer
+from petsage_grpc.settings import parse_listen
+
+__all__ = ["Server"]
+
+_PENDING: Final = 100_000
+_KEEPALIVE_TIME_MS: Final = 60_000
+_KEEPALIVE_TIMEOUT_MS: Final = 20_000
+_LONGEST_UNIX_PATH: Final = 107
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Finds the handler of a method by its path.
+
+    grpc.aio waits anew for each registered method whenever a call comes in; one generic handler for
+    all of them makes a call cheaper.
+    """
+
+    def __init__(self, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
+        self._handlers = handlers
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        return self._handlers.get(handler_call_details.method)
+
+
+class Server:
+    """A grpc.aio server with both services, and reflection where it is wanted.
+
+    Args:
+        health: answers grpc.health.v1.Health.
+        smoke_test: answers petsage.v1.SmokeTestService.
+        reflection: whether it says which services there are.
+        max_message_size: bytes in a request.
+    """
+
+    def __init__(
+        self,
+        health: HealthServicer,
+        smoke_test: SmokeTestServicer,
+        *,
+        reflection: bool,
+        max_message_size: int,
+    ) -> None:
+        self.addresses: tuple[str, ...] = ()
+        """Where it listens, with the port that was bound."""
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", max_message_size),
+                # Without these, calls beyond a thousand that arrive at once are cancelled.
+                ("grpc.server.max_pending_requests", _PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _PENDING),
+                # A peer that is gone without a word is noticed, and its watchers with it.
+                ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ]
+        )
+        handlers = health.handlers() | smoke_test.handlers()
+        if reflection:
+            from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
+
+            handlers |= reflection_handlers((HEALTH_SERVICE, SMOKE_TEST_SERVICE))
+        self._server.add_generic_rpc_handlers((_Methods(handlers),))
+
+    async def start(self, listen: Iterable[str]) -> None:
+        """Bind every address and answer from then on.
+
+        Raises BindError when one can not be had; nothing listens then.
+        """
+        self.addresses = tuple(bound for address in listen for bound in self._bind(address))
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Take no new calls and wait for those under way, at most `grace` seconds."""
+        await self._server.stop(grace)
+
+    def _bind(self, address: str) -> list[str]:
+        host, port = parse_listen(address)
+        if port < 0:
+            _free_unix_socket(address, Path(host))
+            self._add_port(address, f"unix:{host}")
+            return [address]
+        bound = []
+        for candidate in _resolve(address, host, port):
+            # The second address of a name with port 0 gets the port of the first.
+            port = self._add_port(address, f"{candidate}:{port}")
+            bound.append(f"{candidate}:{port}")
+        return bound
+
+    def _add_port(self, address: str, target: str) -> int:
+        try:
+            return self._server.add_insecure_port(target)
+        except RuntimeError:
+            raise BindError(f"can not listen on {address}: the system refuses it") from None
+
+
+def _resolve(address: str, host: str, port: int) -> list[str]:
+    """Find the numeric addresses of a host on which the port is free, IPv6 ones in brackets.
+
+    grpc would be content when one of a name's addresses is free; a client could then reach
+    somebody else at the other one.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "no valid name"
+        raise BindError(f"can not listen on {address}: {host}: {reason}") from None
+    free, absent = [], None
+    for family, _, _, _, sockaddr in dict.fromkeys(found):
+        try:
+            _try_bind(family, sockaddr)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise BindError(f"can not listen on {address}: {_why(error, port)}") from None
+            absent = error
+            continue
+        numeric = str(sockaddr[0])
+        free.append(f"[{numeric}]" if family == socket.AF_INET6 else numeric)
+    if absent is not None and not free:
+        raise BindError(f"can not listen on {address}: {_why(absent, port)}")
+    return free
+
+
+def _try_bind(family: int, sockaddr: tuple[object, ...]) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind(sockaddr)
+
+
+def _why(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken: stop what listens there, or choose another with --listen"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs privileges: choose one above 1023 with --listen"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address: choose one of its own with --listen"
+    return str(error.strerror)
+
+
+def _free_unix_socket(address: str, path: Path) -> None:
+    """Remove the socket that a dead server left; grpc would take that of a living one as well."""
+    if len(os.fsencode(path)) > _LONGEST_UNIX_PATH:
+        raise BindError(f"can not listen on {address}: longer than {_LONGEST_UNIX_PATH} bytes")
+    if not path.parent.is_dir():
+        raise BindError(f"can not listen on {address}: there is no directory {path.parent}")
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise BindError(f"can not listen on {address}: a file that is no socket stands there")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BindError(f"can not listen on {address}: {error.strerror}") from None
+        else:
+            raise BindError(f"can not listen on {address}: a server listens there: stop it first")
