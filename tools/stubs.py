@@ -44,7 +44,7 @@ def generate(out: Path) -> None:
         text = re.sub(rf"\bfrom {OURS}\.", f"from {PACKAGE}.{OURS}.", path.read_text())
         text = re.sub(
             rf"^import {OURS}\.([\w.]+)\.(\w+) as", rf"from {PACKAGE}.{OURS}.\1 import \2 as",
-            text, flags=re.M,
+            text, flags=re.MULTILINE,
         )  # fmt: skip
         path.write_text(text)
     for folder in (out, *(path for path in out.rglob("*") if path.is_dir())):

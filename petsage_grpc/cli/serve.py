@@ -40,8 +40,8 @@ def _parser() -> Parser:
         "serve",
         "Run the health service until SIGTERM or SIGINT; then drain and stop.",
         bad_usage=2,
-        epilog="Every setting can stand in the file, or in a variable such as"
-        " PETSAGE_DRAIN_DELAY=2.\nexit codes: 0 stopped as told, 2 bad settings, 3 can not bind",
+        epilog="Every setting can stand in the file, or in a variable such as\n"
+        "PETSAGE_DRAIN_DELAY=2.\n\nexit codes: 0 stopped as told, 2 bad settings, 3 can not bind",
     )
     parser.add_argument(
         "-l",

@@ -35,6 +35,8 @@ class CheckReport:
     """Failures in a row."""
     names: tuple[str, ...]
     """The health names that need it."""
+    valid_until: float
+    """The moment of the monitor's clock from which on time alone makes it untrue."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ class Monitor:
         self._clock = clock
         self._refresh_interval = refresh_interval
         self._spread = spread
+        self.revision = 0
+        """Counts what has happened: a report holds as long as it stands still and is valid."""
         self._draining = False
         self._stopped = False
         self._states = {name: CheckState(policy) for name, (_, policy) in checks.items()}
@@ -113,6 +117,7 @@ class Monitor:
     def drain(self) -> None:
         """Turn every name that drains NOT_SERVING, for good; the checks go on."""
         self._draining = True
+        self.revision += 1
         self._fold(self._rules)
 
     async def stop(self) -> None:
@@ -138,12 +143,17 @@ class Monitor:
 
         Raises KeyError with the first name that is no check's.
         """
-        now = self._clock.now()
-        entries = self._pick(names)
-        return [
-            CheckReport(e.name, e.state.verdict(now), e.state.last, e.state.failures, e.names)
-            for e in entries
-        ]
+        now, reports = self._clock.now(), []
+        for entry in self._pick(names):
+            state, verdict = entry.state, entry.state.verdict(now)
+            turns = verdict in (Verdict.PASSING, Verdict.FAILING)
+            valid_until = state.fresh_until if turns else float("inf")
+            reports.append(
+                CheckReport(
+                    entry.name, verdict, state.last, state.failures, entry.names, valid_until
+                )
+            )
+        return reports
 
     def health(self, names: Iterable[str] | None = None) -> Health:
         """Say what the checks of these names amount to, or all of them.
@@ -234,6 +244,7 @@ class Monitor:
     def _settle(self, entry: _Entry, message: str, detail: str) -> None:
         """Let the one result of a run in; no message means that it passed."""
         now, state = self._clock.now(), entry.state
+        self.revision += 1
         state.observe(
             Result(not message, now, self._clock.wall_time(), now - entry.started, message, detail)
         )

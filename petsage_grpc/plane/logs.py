@@ -23,6 +23,12 @@ class _QueueHandler(logging.handlers.QueueHandler):
         """Drop the record: there is nowhere to complain of a log that does not move."""
 
 
+class _QueueListener(logging.handlers.QueueListener):
+    def enqueue_sentinel(self) -> None:
+        """Ask the thread to end, waiting for room in a full queue, where the base would raise."""
+        self.queue.put(None)
+
+
 class _Sink(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
         """Drop the record: the log check reports that lines do not come out."""
@@ -44,7 +50,8 @@ class LogPipeline:
         sink.setFormatter(logging.Formatter(_FORMAT))
         records: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUE_SIZE)
         self._handler = _QueueHandler(records)
-        self._handler.listener = logging.handlers.QueueListener(records, sink)
+        self._stopper: threading.Thread | None = None
+        self._handler.listener = _QueueListener(records, sink)
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
@@ -63,11 +70,14 @@ class LogPipeline:
         logging.getLogger().removeHandler(self._handler)
 
     def flush(self, timeout: float) -> bool:
-        """Let what is queued come out, at most for `timeout` seconds; say whether it did."""
-        listener = self._handler.listener
-        assert listener is not None
-        # A blocked sink would hold stop() for ever, so it waits on a thread that may be left.
-        stopper = threading.Thread(target=listener.stop, name="petsage log flush", daemon=True)
-        stopper.start()
-        stopper.join(timeout)
-        return not stopper.is_alive()
+        """Let what is queued come out, at most for `timeout` seconds, and say whether it did.
+
+        It ends the pipeline: what is logged after it goes nowhere.
+        """
+        if self._stopper is None:
+            assert self._handler.listener is not None
+            # A blocked sink would hold stop() for ever, so it waits on a thread that may be left.
+            self._stopper = threading.Thread(target=self._handler.listener.stop, daemon=True)
+            self._stopper.start()
+        self._stopper.join(timeout)
+        return not self._stopper.is_alive()

@@ -120,7 +120,8 @@ class Service:
         if not graceful.done():
             await self._server.stop(None)
         hurry.cancel()
-        await graceful
+        await asyncio.wait([graceful, hurry])
+        graceful.result()
         await self._monitor.stop()
 
     async def __aenter__(self) -> Self:

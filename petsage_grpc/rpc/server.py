@@ -85,24 +85,27 @@ class Server:
 
         Raises BindError when one can not be had; nothing listens then.
         """
-        self.addresses = tuple(bound for address in listen for bound in self._bind(address))
+        # All are looked at before one is bound: grpc can not give back a port that it has bound.
+        found = [(address, _find(address)) for address in listen]
+        self.addresses = tuple(
+            bound for address, places in found for bound in self._bind(address, places)
+        )
         await self._server.start()
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls and wait for those under way, at most `grace` seconds."""
         await self._server.stop(grace)
 
-    def _bind(self, address: str) -> list[str]:
+    def _bind(self, address: str, places: list[str]) -> list[str]:
         host, port = parse_listen(address)
         if port < 0:
-            _free_unix_socket(address, Path(host))
             self._add_port(address, f"unix:{host}")
             return [address]
         bound = []
-        for candidate in _resolve(address, host, port):
+        for place in places:
             # The second address of a name with port 0 gets the port of the first.
-            port = self._add_port(address, f"{candidate}:{port}")
-            bound.append(f"{candidate}:{port}")
+            port = self._add_port(address, f"{place}:{port}")
+            bound.append(f"{place}:{port}")
         return bound
 
     def _add_port(self, address: str, target: str) -> int:
@@ -110,6 +113,18 @@ class Server:
             return self._server.add_insecure_port(target)
         except RuntimeError:
             raise BindError(f"can not listen on {address}: the system refuses it") from None
+
+
+def _find(address: str) -> list[str]:
+    """Find what is to be bound for an address, and make sure that nobody has it.
+
+    Raises BindError.
+    """
+    host, port = parse_listen(address)
+    if port < 0:
+        _free_unix_socket(address, Path(host))
+        return [host]
+    return _resolve(address, host, port)
 
 
 def _resolve(address: str, host: str, port: int) -> list[str]:

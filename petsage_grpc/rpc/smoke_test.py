@@ -1,11 +1,12 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2
+from petsage_grpc._gen.petsage.v1.smoke_test_pb2 import SmokeTestRequest, SmokeTestResponse
 from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.monitor import CheckReport, Monitor
 from petsage_grpc.core.status import Health, Verdict
@@ -18,6 +19,15 @@ WHOLE_BACKEND: Final = "smoke_test"
 """The feature that stands for all of them."""
 
 _MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer that holds until something happens or time makes it untrue."""
+
+    revision: int
+    valid_until: float
+    response: bytes
 
 
 class SmokeTestServicer:
@@ -46,7 +56,8 @@ class SmokeTestServicer:
         self._clock = clock
         self._message = message
         self._with_details = with_details
-        self._constant = smoke_test_pb2.SmokeTestResponse(
+        self._kept = _Kept(-1, 0.0, b"")
+        self._constant = SmokeTestResponse(
             feature=WHOLE_BACKEND,
             version=version,
             instance=instance,
@@ -59,7 +70,14 @@ class SmokeTestServicer:
         return {path: grpc.unary_unary_rpc_method_handler(self._smoke_test)}
 
     async def _smoke_test(self, raw: bytes, context: Context) -> bytes:
-        request = await parse(smoke_test_pb2.SmokeTestRequest, raw, context)
+        names = await self._prepare(raw, context) if raw else None
+        now = timestamp(self._clock.wall_time())
+        # Messages that are joined are merged: only the time must be made for each call.
+        return self._recall(names) + SmokeTestResponse(timestamp=now).SerializeToString()
+
+    async def _prepare(self, raw: bytes, context: Context) -> tuple[str, ...] | None:
+        """Read the request and see to its max_age; return the checks to report, None for all."""
+        request = await parse(SmokeTestRequest, raw, context)
         if request.feature not in ("", WHOLE_BACKEND):
             details = f'unknown feature {quote(request.feature)}; there is "{WHOLE_BACKEND}"'
             await abort(context, "NOT_FOUND", details)
@@ -73,21 +91,31 @@ class SmokeTestServicer:
             if max_age < 0:
                 await abort(context, "INVALID_ARGUMENT", "max_age must not be negative")
             await self._monitor.refresh(max_age, names)
-        return self._respond(names).SerializeToString()
+        return names
 
-    def _respond(self, names: Sequence[str] | None) -> smoke_test_pb2.SmokeTestResponse:
-        reports = self._monitor.report(names)
+    def _recall(self, names: tuple[str, ...] | None) -> bytes:
+        """Give the answer for all checks as it was made last, where it still holds."""
+        if names is not None:
+            return self._respond(names, self._monitor.report(names))
+        kept = self._kept
+        if kept.revision != self._monitor.revision or self._clock.now() >= kept.valid_until:
+            revision, reports = self._monitor.revision, self._monitor.report()
+            valid_until = min((report.valid_until for report in reports), default=float("inf"))
+            kept = self._kept = _Kept(revision, valid_until, self._respond(None, reports))
+        return kept.response
+
+    def _respond(self, names: Sequence[str] | None, reports: Sequence[CheckReport]) -> bytes:
+        """Make the answer, all but its time."""
         health = self._monitor.health(names)
         if self._monitor.draining and health is Health.OK:
             health = Health.DEGRADED
-        response = smoke_test_pb2.SmokeTestResponse(
+        response = SmokeTestResponse(
             status=WIRE_HEALTH[health],
             message=self._describe(health, reports),
-            timestamp=timestamp(self._clock.wall_time()),
             checks=[check_result(report, with_detail=self._with_details) for report in reports],
         )
         response.MergeFrom(self._constant)
-        return response
+        return response.SerializeToString()
 
     def _describe(self, health: Health, reports: Sequence[CheckReport]) -> str:
         if health is Health.OK:

@@ -1,0 +1,69 @@
+# The commands of the project; bare `make` lists them. Only Python 3.11+ and make are presumed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types stubs stubs-check clients client-tests bench clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ..." for options)
+	@$(BIN)/petsage-grpc serve $(SERVE)
+
+test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
+	@echo "running the tests"
+	@$(BIN)/python -m pytest $(TEST)
+
+lint: $(VENV)/.dev ## check the style of the code and of the protos
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/buf lint
+
+types: $(VENV)/.dev ## check the types, strictly
+	@$(BIN)/mypy
+
+stubs: $(VENV)/.dev ## make the generated stubs anew
+	@$(BIN)/python tools/stubs.py
+
+stubs-check: $(VENV)/.dev ## fail when the generated stubs are stale
+	@$(BIN)/python tools/stubs.py --check
+
+clients: ## build the real clients that the tests ask with (needs Go)
+	@tests/clients/build
+
+client-tests: $(VENV)/.test clients ## run the tests that need the real clients; none may be skipped
+	@CI=true $(BIN)/python -m pytest -m clients $(TEST)
+
+bench: $(VENV)/.dev ## measure against the reference (needs h2load)
+	@$(BIN)/python benchmarks/run.py
+
+clean: ## remove what the other commands have made
+	@rm -rf $(VENV) build dist tests/clients/bin .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than 3.11: set PYTHON=python3.12, say"; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml | $(BIN)/python
+	@echo "installing petsage-grpc into $(VENV)"
+	@$(PIP) install --quiet --editable .
+	@touch $@
+
+# Dependency groups need a newer pip than the one that comes with Python.
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "installing petsage-grpc and what its tests need into $(VENV)"
+	@$(PIP) install --quiet --upgrade "pip>=25.1"
+	@$(PIP) install --quiet --editable . --group test
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing petsage-grpc and its development tools into $(VENV)"
+	@$(PIP) install --quiet --upgrade "pip>=25.1"
+	@$(PIP) install --quiet --editable . --group dev
+	@touch $@ $(VENV)/.test $(VENV)/.serve

@@ -1,0 +1,99 @@
+"""Runs the command as a process, as users do, and reads what it says."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PETSAGE = (sys.executable, "-m", "petsage_grpc")
+PATIENCE = 20.0
+"""Seconds after which a process that should have said or done something has failed."""
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Make an environment without settings of ours but these."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PETSAGE_")}
+    return kept | variables
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a verb to its end."""
+    return subprocess.run(
+        [*PETSAGE, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env=clean_environment(**variables),
+    )  # fmt: skip
+
+
+class Served:
+    """A `serve` that listens, with all that it has printed up to now."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.address = ""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.address = self.wait_for(r"listening on (\S+)")[1]
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.lines.append(line.rstrip("\n"))
+                self._more.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until a line has this pattern."""
+
+        def find() -> "re.Match[str] | None":
+            found = (re.search(pattern, line) for line in self.lines)
+            return next((match for match in found if match), None)
+
+        with self._more:
+            match = self._more.wait_for(find, PATIENCE)
+        assert match is not None, f"no line has {pattern!r} in: {self.lines}"
+        return match
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for its end; return the exit code."""
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return code
+
+
+@contextlib.contextmanager
+def served(*arguments: str, **variables: str) -> Iterator[Served]:
+    """Run `serve` on a free port until the end of the block."""
+    listen = [] if any("listen" in argument for argument in arguments) else ["--listen=127.0.0.1:0"]
+    with subprocess.Popen(
+        [*PETSAGE, "serve", *listen, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=clean_environment(**variables),
+    ) as process:  # fmt: skip
+        try:
+            yield Served(process)
+        finally:
+            process.kill()
+
+
+def settings_file(folder: Path, *lines: str) -> Path:
+    """Write a settings file."""
+    path = folder / "petsage.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def python(code: str, arguments: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run Python code as a process."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE,
+        check=False, env=clean_environment(),
+    )  # fmt: skip
