@@ -71,17 +71,27 @@ class Served:
 
 
 @contextlib.contextmanager
+def started(
+    *arguments: str, stdout: int | None = None, stderr: int | None = None, **variables: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a verb; it is ended with the block."""
+    with subprocess.Popen(
+        [*PETSAGE, *arguments], stdout=stdout, stderr=stderr, text=True,
+        env=clean_environment(**variables),
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
 def served(*arguments: str, **variables: str) -> Iterator[Served]:
     """Run `serve` on a free port until the end of the block."""
     listen = [] if any("listen" in argument for argument in arguments) else ["--listen=127.0.0.1:0"]
-    with subprocess.Popen(
-        [*PETSAGE, "serve", *listen, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env=clean_environment(**variables),
-    ) as process:  # fmt: skip
-        try:
-            yield Served(process)
-        finally:
-            process.kill()
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with started("serve", *listen, *arguments, stdout=pipe, stderr=same, **variables) as process:
+        yield Served(process)
 
 
 def settings_file(folder: Path, *lines: str) -> Path:

@@ -18,9 +18,9 @@ from petsage_grpc.cli._ask import (
     say,
     tls_of,
 )
-from petsage_grpc.cli._health_codec import CHECK, decode_status, encode_request, status_name
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc.client import AddressError, ClientError, Tls, TlsOptionError
+from petsage_grpc.rpc.client.health_codec import CHECK, decode_status, encode_request, status_name
 
 __all__ = ["main"]
 

@@ -15,16 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2_grpc
-from tests.processes import (
-    PATIENCE,
-    PETSAGE,
-    Served,
-    clean_environment,
-    python,
-    run,
-    served,
-    settings_file,
-)
+from tests.processes import PATIENCE, PETSAGE, Served, python, run, served, settings_file, started
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -188,11 +179,12 @@ def test_a_blocked_standard_output_is_told_and_blocks_nothing(tmp_path: Path) ->
     reading, writing = os.pipe()
     # Of its own open file description, so that only this end of the pipe does not wait.
     filling = os.open(f"/proc/self/fd/{writing}", os.O_WRONLY | os.O_NONBLOCK)
-    with subprocess.Popen(
-        [*PETSAGE, "serve", "--config", str(config), "--listen", address],
-        stdout=writing, stderr=subprocess.PIPE, text=True,
-        env=clean_environment(PETSAGE_DETAILS="always", PETSAGE_DRAIN_DELAY="0"),
-    ) as process, client_of(address) as client:  # fmt: skip
+    arguments = ("serve", "--config", str(config), "--listen", address)
+    variables = {"PETSAGE_DETAILS": "always", "PETSAGE_DRAIN_DELAY": "0"}
+    with (
+        started(*arguments, stdout=writing, stderr=subprocess.PIPE, **variables) as process,
+        client_of(address) as client,
+    ):
         os.close(writing)
         assert run("wait", address).returncode == 0
         watch = client.watch()
@@ -240,10 +232,8 @@ def test_it_ends_also_when_its_standard_output_stays_blocked(tmp_path: Path) -> 
         while True:
             os.write(filling, b"x" * 4096)
     address = f"unix:{tmp_path}/it.sock"
-    with subprocess.Popen(
-        [*PETSAGE, "serve", "--config", str(config), "--listen", address], stdout=writing,
-        env=clean_environment(PETSAGE_DRAIN_DELAY="0"),
-    ) as process:  # fmt: skip
+    arguments = ("serve", "--config", str(config), "--listen", address)
+    with started(*arguments, stdout=writing, PETSAGE_DRAIN_DELAY="0") as process:
         waited = run("wait", address, "--service", "liveness")
         assert waited.returncode == 0
         process.terminate()
@@ -259,10 +249,11 @@ def test_a_reader_of_its_output_that_goes_away_neither_ends_it_nor_makes_it_comp
     address = f"unix:{tmp_path}/it.sock"
     reading, writing = os.pipe()
     os.close(reading)
-    with subprocess.Popen(
-        [*PETSAGE, "serve", "--config", str(config), "--listen", address], stdout=writing,
-        stderr=subprocess.PIPE, text=True, env=clean_environment(PETSAGE_DRAIN_DELAY="0"),
-    ) as process, client_of(address) as client:  # fmt: skip
+    arguments, pipe = ("serve", "--config", str(config), "--listen", address), subprocess.PIPE
+    with (
+        started(*arguments, stdout=writing, stderr=pipe, PETSAGE_DRAIN_DELAY="0") as process,
+        client_of(address) as client,
+    ):
         os.close(writing)
         assert run("wait", address, "--service", "liveness").returncode == 0
         client.becomes(NOT_SERVING)

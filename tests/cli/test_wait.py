@@ -1,0 +1,57 @@
+"""`wait` against real services: it returns as soon as there is one that serves, or gives up."""
+
+import subprocess
+from pathlib import Path
+
+from tests.processes import PATIENCE, run, served, settings_file, started
+
+
+def test_it_returns_once_the_service_is_serving(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    config = settings_file(
+        tmp_path, "[checks.disk]", 'kind = "disk"', f'directory = "{directory}"', "min_free = 0",
+        "interval = 0.05", "rise = 1",
+    )  # fmt: skip
+    address = f"unix:{tmp_path}/it.sock"
+    with started("wait", address, "--every", "10ms", stderr=subprocess.PIPE) as waiting:
+        assert waiting.stderr is not None
+        assert "no such file" in waiting.stderr.readline()
+        with served("--config", str(config), "--listen", address):
+            assert waiting.stderr.readline() == "petsage-grpc wait: status: NOT_SERVING\n"
+            directory.mkdir()
+            assert waiting.wait(PATIENCE) == 0
+            assert waiting.stderr.readline().startswith("status: SERVING after ")
+
+
+def test_it_waits_for_any_name() -> None:
+    with served() as process:
+        assert run("wait", process.address, "--service", "liveness").returncode == 0
+
+
+def test_it_gives_up_with_what_the_last_try_ended_with(tmp_path: Path) -> None:
+    config = settings_file(
+        tmp_path, "[checks.disk]", 'kind = "disk"', 'directory = "/no/such/directory"'
+    )
+    brief = ("--timeout", "100ms", "--every", "20ms")
+    with served("--config", str(config)) as process:
+        not_serving = run("wait", process.address, *brief)
+        unknown = run("wait", process.address, "--service", "nobody", *brief)
+    refused = run("wait", "127.0.0.1:1", *brief)
+    assert (not_serving.returncode, unknown.returncode, refused.returncode) == (4, 3, 2)
+    assert "status: NOT_SERVING" in not_serving.stderr
+    assert 'NOT_FOUND: unknown health name "nobody"' in unknown.stderr
+    assert "connection refused" in refused.stderr
+    for ended in (not_serving, unknown, refused):
+        assert "gave up after" in ended.stderr.splitlines()[-1]
+
+
+def test_it_does_not_wait_for_what_waiting_will_not_mend() -> None:
+    ended = run("wait", "127.0.0.1", "--timeout", "1h")
+    assert ended.returncode == 2
+    assert "the port is missing" in ended.stderr
+
+
+def test_a_mistake_is_exit_1_and_one_line() -> None:
+    ended = run("wait")
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
