@@ -1,29 +1,59 @@
 """The settings: all there is to set, with its default, as plain values that are checked at once."""
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from petsage_grpc import __version__
 from petsage_grpc.checks import load_kind
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.fold import LIVENESS, OVERALL, READINESS, STARTUP
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.units import Duration, Size
+from petsage_grpc.core.units import Duration, Size, format_duration
 
-__all__ = ["DETAILS", "LOG_LEVELS", "MAX_PORT", "CheckSettings", "Settings", "parse_listen"]
+__all__ = [
+    "DETAILS", "LOG_LEVELS", "MAX_PORT",
+    "BadSettingError", "CheckSettings", "Settings", "dotted", "parse_listen",
+]  # fmt: skip
 
 DETAILS: Final = ("never", "always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_PORT: Final = 65535
 _RESERVED: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
+_CHECK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MESSAGE_LIMIT: Final = 2**31  # grpc keeps the size of a message in a signed int
 
 
 def _help(text: str) -> dict[str, str]:
     return {"help": text}
+
+
+def dotted(key: tuple[str, ...]) -> str:
+    """Write the full path of a setting as TOML does: ``checks."orders.db".interval``."""
+    return ".".join(
+        part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+        for part in key
+    )
+
+
+class BadSettingError(ValueError):
+    """A setting makes no sense.
+
+    Args:
+        text: what is wrong, and the mend, without the key.
+        key: the full path of the setting.
+        other: when two settings contradict each other, the same said of the other one.
+    """
+
+    def __init__(self, text: str, *key: str, other: Self | None = None) -> None:
+        super().__init__(f"{dotted(key)}: {text}")
+        self.text = text
+        self.key = key
+        self.other = other
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +85,7 @@ def parse_listen(address: str) -> tuple[str, int]:
     example = 'write it like "127.0.0.1:50051", "[::1]:50051" or "unix:/run/petsage.sock"'
     if not colon or not port:
         raise ValueError(f"{address!r} has no port: {example}")
-    if not re.fullmatch(r"[0-9]+", port) or int(port) > MAX_PORT:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
         raise ValueError(f"{address!r} has no port from 0 to {MAX_PORT}: {example}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -72,7 +102,7 @@ def parse_listen(address: str) -> tuple[str, int]:
 class Settings:
     """All settings of the service. Durations are seconds, sizes bytes.
 
-    Raises ValueError, its text starting with the name of the setting, when one makes no sense.
+    Raises BadSettingError when one makes no sense.
     """
 
     listen: tuple[str, ...] = field(
@@ -133,45 +163,81 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_listen()
         self._check_limits()
+        self._check_checks()
         self._check_groups()
-        for name, settings in self.checks.items():
-            if LIVENESS in settings.policy.gates and getattr(settings.check, "outside", False):
-                raise ValueError(
-                    f"checks.{name}.gates: a check that reaches outside can not gate liveness:"
-                    " it would restart every replica when the dependency dies"
-                )
 
     def _check_listen(self) -> None:
         if not self.listen:
-            raise ValueError("listen: at least one address is needed")
+            raise BadSettingError(
+                'at least one address is needed, like "127.0.0.1:50051"', "listen"
+            )
+        parsed = set()
         for address in self.listen:
             try:
-                parse_listen(address)
+                place = parse_listen(address)
             except ValueError as error:
-                raise ValueError(f"listen: {error}") from None
-        if len(set(self.listen)) != len(self.listen):
-            raise ValueError("listen: an address is listed twice")
+                raise BadSettingError(str(error), "listen") from None
+            if place in parsed:
+                raise BadSettingError(f"{address!r} is listed twice: remove one", "listen")
+            parsed.add(place)
 
     def _check_limits(self) -> None:
-        if self.grace <= self.drain_delay:
-            raise ValueError("grace must be longer than drain_delay")
         for name in ("watch_send_timeout", "max_watchers", "max_name_length", "max_message_size"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be more than 0")
-        if self.max_name_length >= self.max_message_size:
-            raise ValueError("max_name_length must be less than max_message_size")
-        _must_be_one_of("details", self.details, DETAILS)
-        _must_be_one_of("log_level", self.log_level, LOG_LEVELS)
+                raise BadSettingError("must be more than 0", name)
+        for name in ("max_name_length", "max_message_size"):
+            if getattr(self, name) >= _MESSAGE_LIMIT:
+                raise BadSettingError("must be less than 2GiB", name)
+        self._check_exceeds("grace", "drain_delay")
+        self._check_exceeds("max_message_size", "max_name_length")
+        for name, allowed in (("details", DETAILS), ("log_level", LOG_LEVELS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise BadSettingError(f"{value!r} is none of {', '.join(allowed)}", name)
+
+    def _check_exceeds(self, larger: str, smaller: str) -> None:
+        more, less = getattr(self, larger), getattr(self, smaller)
+        if more <= less:
+            show = format_duration if isinstance(more, float) else str
+            raise BadSettingError(
+                f"must be more than {smaller} ({show(less)})",
+                larger,
+                other=BadSettingError(f"must be less than {larger} ({show(more)})", smaller),
+            )
+
+    def _check_checks(self) -> None:
+        for name, settings in self.checks.items():
+            if not _CHECK_NAME.fullmatch(name):
+                raise BadSettingError(
+                    "is no name for a check: write at most 63 letters, digits, '.', '_' and '-',"
+                    " a letter or digit first",
+                    "checks",
+                    name,
+                )
+            if LIVENESS in settings.policy.gates and getattr(settings.check, "outside", False):
+                raise BadSettingError(
+                    "a check that reaches outside can not gate liveness: it would restart every"
+                    " replica when the dependency dies",
+                    "checks",
+                    name,
+                    "gates",
+                )
+            if settings.kind == "log" and self.log_level not in ("DEBUG", "INFO"):
+                raise BadSettingError(
+                    f"{self.log_level} swallows the line that the check {name!r} writes at INFO:"
+                    " set it to INFO, or list checks without that one",
+                    "log_level",
+                )
 
     def _check_groups(self) -> None:
         for name, checks in self.groups.items():
             if name in _RESERVED:
-                raise ValueError(f"groups: {name!r} can not be a group: the service sets it itself")
+                raise BadSettingError(
+                    "the service sets this name itself: choose another", "groups", name
+                )
             for check in checks:
                 if check not in self.checks:
-                    raise ValueError(f"groups.{name!r}: there is no check {check!r}")
-
-
-def _must_be_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+                    there_are = ", ".join(self.checks) or "none"
+                    raise BadSettingError(
+                        f"there is no check {check!r}; there are: {there_are}", "groups", name
+                    )

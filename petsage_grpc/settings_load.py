@@ -1,43 +1,71 @@
 """Reads the settings from file, environment and arguments, and says exactly what is wrong."""
 
 import dataclasses
-import functools
+import difflib
+import math
 import os
 import re
 import tomllib
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from types import MappingProxyType, NoneType
+from typing import Any, Final, Self, TypeVar
 
 from petsage_grpc.checks import KINDS, UnknownKindError, load_kind
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
 from petsage_grpc.errors import SettingsError
-from petsage_grpc.settings import CheckSettings, Settings
+from petsage_grpc.settings import BadSettingError, CheckSettings, Settings, dotted
 
 __all__ = ["ENV_PREFIX", "fields_of", "load_settings"]
 
 ENV_PREFIX: Final = "PETSAGE_"
 
 # Kubernetes sets these for each Service of the namespace, also for one called petsage.
-_SERVICE_LINK: Final = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")
-_BARE_SERVICE_LINK: Final = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
+_SERVICE_LINK: Final = re.compile(
+    r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)=.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?=.*|PORT=[a-z]+://.*)"
+)
 _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
-_CHECK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 _TOO_BIG: Final = 1024 * 1024
+
+_SCALARS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
+    str: (lambda value: isinstance(value, str), "a string: put it in quotes"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (lambda value: type(value) is int, "a whole number"),  # as True is none
+    float: (lambda value: type(value) in (int, float) and math.isfinite(value), "a number"),
+    Duration: (
+        lambda value: type(value) in (int, float) and 0 <= value < math.inf,
+        'a duration: write seconds, or "500ms", "10s", "2m"',
+    ),
+    Size: (lambda value: type(value) is int and value >= 0, 'a size: write bytes, or "64MiB"'),
+}
+"""Which values fit each type, and how to write one."""
 
 _T = TypeVar("_T")
 
 
-class _BadValueError(Exception):
-    """A value does not fit its setting; `where` is the key below the one at hand."""
+class _Text(str):
+    """A text from a variable or from another file, which is read as its setting's type wants it.
 
-    def __init__(self, text: str, where: str = "") -> None:
-        super().__init__(text)
-        self.where = where
+    Args:
+        text: the text.
+        written: what stands for it in the settings file; shown instead, for it may be a secret.
+    """
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, text: str, written: str = "") -> Self:
+        made = super().__new__(cls, text)
+        made.written = written
+        return made
+
+    def __repr__(self) -> str:
+        return repr(self.written or str(self))
 
 
 def load_settings(
@@ -51,279 +79,255 @@ def load_settings(
     Args:
         path: a TOML file; without one the defaults hold.
         environ: variables, `os.environ` if not given.
-        overrides: settings by name, as they would stand in the file. None means not given.
+        overrides: settings by name, as they would stand in the file, but ``${…}`` means nothing
+            in them. None means not given.
 
     Raises SettingsError with one line that names the source, the key and the mend.
     """
     environ = os.environ if environ is None else environ
-    name, table = ("settings", {}) if path is None else (str(path), _read_toml(Path(path)))
     referenced: set[str] = set()
-    table = _resolve(table, name, "", environ, referenced)
-    given = {key: value for key, value in overrides.items() if value is not None}
-    sources = dict.fromkeys(table, name) | dict.fromkeys(given, "argument")
-    for variable, key, text in _variables(environ, referenced):
-        if key not in given:
-            table[key] = text
-            sources[key] = variable
-    table |= given
-    converters: dict[str, Callable[[Any], Any]] = {"checks": _checks, "groups": _groups}
-    values = {}
-    for key, raw in table.items():
-        source = sources[key]
-        try:
-            value = _from_text(Settings, key, raw) if source.startswith(ENV_PREFIX) else raw
-            values.update(_convert_table(Settings, {key: value}, converters))
-        except _BadValueError as error:
-            # A variable is its own key.
-            where = "" if source.startswith(ENV_PREFIX) else f": {error.where or key}"
-            raise SettingsError(f"{source}{where}: {error}") from None
+    layers = {
+        f"{path}: ": {} if path is None else _read_file(Path(path), environ, referenced),
+        ENV_PREFIX: _read_variables(environ, referenced),
+        "argument ": {key: raw for key, raw in overrides.items() if raw is not None},
+    }
+    table: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, given in layers.items():
+        table |= given
+        sources |= dict.fromkeys(given, source)
     try:
-        return Settings(**values)
-    except ValueError as error:
-        key = re.split(r"\W", str(error), maxsplit=1)[0]
-        raise SettingsError(f"{sources.get(key, name)}: {error}") from None
+        return _build(Settings, table)
+    except BadSettingError as error:
+        # Of two that contradict each other, blame the one that overrides; never one not given.
+        both = [said for said in (error, error.other) if said and said.key[0] in sources]
+        blamed = max(both, key=lambda said: [*layers].index(sources[said.key[0]]))
+        source = sources[blamed.key[0]]
+        place = blamed.key[0].upper() if source == ENV_PREFIX else dotted(blamed.key)
+        raise _error(source + place, blamed.text) from None
 
 
 def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:
-    """List the settings that a dataclass holds: name, type, default and help of each."""
-    hints = _hints(cls)
+    """List the settings that a dataclass holds: name, type, default and help of each.
+
+    Of a type like `Duration | None` it is the first, as TOML has no null; the default of a setting
+    that must be given is `dataclasses.MISSING`.
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls.__qualname__} is no dataclass, so it has no settings")
+    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        default = (
-            field.default
-            if field.default_factory is dataclasses.MISSING
-            else field.default_factory()
-        )
-        yield field.name, hints[field.name], default, field.metadata.get("help", "")
+        if field.init:
+            inner, factory = typing.get_args(hints[field.name]), field.default_factory
+            hint = inner[0] if NoneType in inner else hints[field.name]
+            default = field.default if factory is dataclasses.MISSING else factory()
+            yield field.name, hint, default, field.metadata.get("help", "")
 
 
-@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return {name: hint for name, hint, *_ in fields_of(cls)}
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _error(place: str, text: str) -> SettingsError:
+    line = f"{place}: {text}"
+    return SettingsError(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    )
+
+
+def _read_file(path: Path, environ: Mapping[str, str], referenced: set[str]) -> dict[str, Any]:
+    """Read the settings file, and what its references stand for."""
+    try:
+        table: dict[str, Any] = _resolve(tomllib.loads(_read(path)), environ, referenced)
+    except BadSettingError as error:
+        raise _error(f"{path}: {dotted(error.key)}", error.text) from None
+    except tomllib.TOMLDecodeError as error:
+        raise _error(str(path), f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise _error(str(path), "not valid TOML: nested too deeply") from None
+    except ValueError as error:
+        raise _error(str(path), str(error)) from None
+    return table
+
+
+def _read(path: Path) -> str:
+    """Read a file. Raises ValueError saying why it can not be read."""
     try:
         with path.open("rb") as file:
             data = file.read(_TOO_BIG + 1)
-    except OSError as error:
-        raise SettingsError(f"{path}: can not be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"can not be read: {why}; name a file that this user can read") from None
     if len(data) > _TOO_BIG:
-        raise SettingsError(f"{path}: larger than 1 MiB; is it a settings file?")
+        raise ValueError("larger than 1 MiB: is it the right file?")
     try:
-        return tomllib.loads(data.decode())
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{path}: line {line} is not UTF-8: save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+        raise ValueError(f"line {line} is not UTF-8: save the file as UTF-8") from None
 
 
-def _resolve(
-    value: Any,  # noqa: ANN401 -- whatever TOML can hold
-    source: str,
-    key: str,
-    environ: Mapping[str, str],
-    referenced: set[str],
-) -> Any:  # noqa: ANN401
-    """Replace ``${NAME}`` by a variable and ``${file:PATH}`` by what a file holds, at any depth."""
-    if isinstance(value, dict):
-        prefix = f"{key}." if key else ""
-        return {
-            name: _resolve(inner, source, prefix + name, environ, referenced)
-            for name, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_resolve(inner, source, key, environ, referenced) for inner in value]
-    if not isinstance(value, str):
-        return value
+def _resolve(raw: Any, environ: Mapping[str, str], referenced: set[str]) -> Any:  # noqa: ANN401
+    """Replace ``${NAME}`` by a variable and ``${file:PATH}`` by what a file holds, at any depth.
+
+    The variables' names are added to `referenced`.
+    """
+    if isinstance(raw, list):
+        return [_resolve(item, environ, referenced) for item in raw]
+    if isinstance(raw, dict):
+        table = {}
+        for key, item in raw.items():
+            with _at(key):
+                table[key] = _resolve(item, environ, referenced)
+        return table
+    if not isinstance(raw, str) or not _REFERENCE.search(raw):
+        return raw
 
     def look_up(match: re.Match[str]) -> str:
-        reference = match[1]
-        if reference.startswith("file:"):
-            path = Path(reference.removeprefix("file:"))
+        name = match[1]
+        if name.startswith("file:"):
             try:
-                return path.read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise SettingsError(f"{source}: {key}: {path} can not be read: {why}") from None
-        referenced.add(reference)
-        if reference not in environ:
-            raise SettingsError(
-                f"{source}: {key}: the environment has no {reference}: set it, or write the value"
-            )
-        return environ[reference]
+                return _read(Path(name.removeprefix("file:"))).rstrip("\r\n")
+            except ValueError as error:
+                raise ValueError(f"{match[0]}: {error}") from None
+        if name not in environ:
+            raise ValueError(f"{match[0]}: the environment has no such variable: set it")
+        referenced.add(name)
+        return environ[name]
 
-    return _REFERENCE.sub(look_up, value)
+    return _Text(_REFERENCE.sub(look_up, raw), written=raw)
 
 
-def _variables(environ: Mapping[str, str], referenced: set[str]) -> Iterable[tuple[str, str, str]]:
-    """Pick the variables that are settings: their name, the setting and the text."""
-    tables = ("checks", "groups")
-    known = [field.name for field in dataclasses.fields(Settings) if field.name not in tables]
+def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[str, _Text]:
+    """Pick the variables that are settings."""
+    known = {name.upper(): name for name in _hints(Settings) if name not in ("checks", "groups")}
+    found = {}
     for variable, text in environ.items():
-        if not variable.startswith(ENV_PREFIX) or variable in referenced:
+        if not variable.startswith(ENV_PREFIX):
             continue
         bare = variable.removeprefix(ENV_PREFIX)
-        if bare.lower() in known:
-            yield variable, bare.lower(), text
-        elif not (_SERVICE_LINK.fullmatch(bare) or _BARE_SERVICE_LINK.fullmatch(bare)):
-            raise SettingsError(
-                f"{variable}: no such setting{_suggest(bare.lower(), known)};"
-                " unset it, or name it otherwise"
-            )
+        if bare in known:
+            found[known[bare]] = _Text(text)
+        elif variable not in referenced and not _SERVICE_LINK.fullmatch(f"{bare}={text}"):
+            mend = _did_you_mean(bare.upper(), known, "unset it, or name it otherwise", ENV_PREFIX)
+            raise _error(variable, f"no such setting; {mend}")
+    return found
 
 
-def _from_text(cls: type, key: str, text: str) -> Any:  # noqa: ANN401 -- as many types as settings
-    """Read a variable's text as the type of its setting wants it."""
-    hint = _hints(cls)[key]
-    if hint is bool:
-        words = {"true": True, "false": False, "1": True, "0": False}
-        if text.lower() not in words:
-            raise _BadValueError(f"{text!r} is neither true nor false", key)
-        return words[text.lower()]
-    if hint in (int, float, Duration, Size):
-        try:
-            return int(text) if re.fullmatch(r"-?[0-9]+", text) else float(text)
-        except ValueError:
-            return text
-    if typing.get_origin(hint) is tuple:
-        return [part.strip() for part in text.split(",") if part.strip()]
+def _did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"did you mean {prefix}{close[0]}?" if close else otherwise
+
+
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """Put a key before the key of what goes wrong inside."""
+    try:
+        yield
+    except BadSettingError as error:
+        raise BadSettingError(error.text, key, *error.key) from None
+    except OverflowError:
+        raise BadSettingError("too large a number", key) from None
+    except ValueError as error:
+        raise BadSettingError(str(error), key) from None
+
+
+def _build(cls: type[_T], table: Mapping[str, Any], also_known: Iterable[str] = ()) -> _T:
+    """Make a dataclass of its settings, each looked at by name and by type."""
+    hints, values = _hints(cls), {}
+    for key, raw in table.items():
+        with _at(key):
+            if key not in hints:
+                known = [*hints, *also_known]
+                mend = _did_you_mean(key, known, "petsage-grpc checks lists them all")
+                raise ValueError(f"no such setting; {mend}")
+            values[key] = _convert(hints[key], raw)
+    for name, _, default, _ in fields_of(cls):
+        if default is dataclasses.MISSING and name not in values:
+            raise BadSettingError("must be set", name)
+    try:
+        return cls(**values)
+    except BadSettingError:
+        raise
+    except ValueError as error:  # it begins with its key: "fall must be …" or "gates: … is …"
+        said = re.match(r"(\w+):? (.+)", str(error), re.DOTALL)
+        if said and said[1] in hints:
+            raise BadSettingError(_hide(said[2], table), said[1]) from None
+        raise ValueError(_hide(str(error), table)) from None
+
+
+def _hide(text: str, raw: Any) -> str:  # noqa: ANN401 -- whatever TOML can hold
+    """Undo the references in a text, for a kind of check may have said a secret."""
+    if isinstance(raw, list | Mapping):
+        for item in raw.values() if isinstance(raw, Mapping) else raw:
+            text = _hide(text, item)
+    elif isinstance(raw, _Text) and raw and raw.written:
+        text = text.replace(raw, raw.written)
     return text
 
 
-def _convert_table(
-    cls: type,
-    table: Mapping[str, Any],
-    converters: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Check the keys and types of a table against the dataclass that holds its settings."""
-    hints = _hints(cls)
-    known = [field.name for field in dataclasses.fields(cls)]
-    values = {}
-    for key, raw in table.items():
-        if key not in known:
-            raise _BadValueError(f"no such setting{_suggest(key, known)}", key)
-        try:
-            convert = converters.get(key)
-            values[key] = convert(raw) if convert else _convert(hints[key], raw)
-        except _BadValueError as error:
-            where = f"{key}.{error.where}" if error.where else key
-            raise _BadValueError(str(error), where) from None
-        except ValueError as error:
-            raise _BadValueError(str(error), key) from None
-    return values
-
-
-def _convert(hint: Any, raw: Any) -> Any:  # noqa: ANN401, PLR0911, C901 -- one line for each type
+def _convert(hint: Any, raw: Any) -> Any:  # noqa: ANN401 -- as many types as settings
     """Turn a value of TOML into one of the type that a setting has.
 
-    Raises _BadValueError or ValueError saying what was expected.
+    Raises ValueError or OverflowError; BadSettingError for something inside of it.
     """
-    if isinstance(hint, types.UnionType):  # X | None; TOML has no null
-        return _convert(hint.__args__[0], raw)
-    is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
-    if hint is Duration:
-        if isinstance(raw, str):
-            return parse_duration(raw)
-        if is_number and 0 <= raw < float("inf"):
-            return float(raw)
-        raise _BadValueError(f'{raw!r} is not a duration: write seconds, or "500ms", "10s", "2m"')
-    if hint is Size:
-        if isinstance(raw, str):
-            return parse_size(raw)
-        if isinstance(raw, int) and is_number and raw >= 0:
-            return raw
-        raise _BadValueError(f'{raw!r} is not a size: write bytes, or "64MiB"')
+    value = _from_text(hint, raw) if isinstance(raw, _Text) else raw
+    kind, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind in (Mapping, CheckSettings) and not isinstance(value, Mapping):
+        raise ValueError(f"{_show(raw)} is not a table: write its name in [ ] above its settings")
+    if kind is CheckSettings:
+        return _check(value)
+    if kind is Mapping:
+        table = {}
+        for key, item in value.items():
+            with _at(key):
+                table[key] = _convert(inner[1], item)
+        return MappingProxyType(table)
+    if kind is tuple:
+        if not isinstance(value, list | tuple | str):
+            raise ValueError(f"{_show(raw)} is not a list: put it in [ ]")
+        items = [value] if isinstance(value, str) else value
+        return tuple(_convert(inner[0], item) for item in items)
+    if isinstance(value, str) and hint in (Duration, Size):
+        value = parse_duration(value) if hint is Duration else parse_size(value)
+    fits, wanted = _SCALARS[hint]
+    if not fits(value):
+        raise ValueError(f"{_show(raw)} is not {wanted}")
+    return float(value) if hint in (float, Duration) else value
+
+
+def _from_text(hint: Any, text: _Text) -> Any:  # noqa: ANN401 -- as many types as settings
+    """Read a text as the type of its setting wants it; one that does not fit stays a text."""
     if typing.get_origin(hint) is tuple:
-        raw = [raw] if isinstance(raw, str) else raw
-        if not isinstance(raw, list | tuple):
-            raise _BadValueError(f"{raw!r} is not a list: put it in [ ]")
-        return tuple(_convert(typing.get_args(hint)[0], item) for item in raw)
-    if hint is float and is_number:
-        return float(raw)
-    if hint is int and isinstance(raw, int) and is_number:
-        return raw
-    if hint in (str, bool) and isinstance(raw, hint):
-        return raw
-    wanted = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
-    raise _BadValueError(f"{raw!r} is not {wanted[hint]}")
+        return [_Text(part.strip(), text.written) for part in text.split(",") if part.strip()]
+    if hint is bool:
+        return _TRUTH.get(text.lower(), text)
+    if hint in (int, float, Duration) and _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
 
 
-def _checks(raw: Any) -> Mapping[str, CheckSettings]:  # noqa: ANN401 -- it is checked here
-    if not isinstance(raw, Mapping):
-        raise _BadValueError("not a table: write [checks.NAME]")
-    return MappingProxyType({name: _check(name, table) for name, table in raw.items()})
+def _show(raw: Any) -> str:  # noqa: ANN401 -- whatever TOML can hold
+    """Show a value as it stands in the file, but not all of a long one."""
+    if isinstance(raw, list | tuple | Mapping):
+        return "a table" if isinstance(raw, Mapping) else "a list"
+    return repr(raw) if isinstance(raw, str) else str(raw).lower()
 
 
-def _check(name: str, raw: Any) -> CheckSettings:  # noqa: ANN401 -- it is checked here
-    if not _CHECK_NAME.fullmatch(name):
-        raise _BadValueError("a check's name has letters, digits, '.', '_' and '-'", name)
-    if not isinstance(raw, Mapping):
-        raise _BadValueError(f"not a table: write [checks.{name}]", name)
-    kind = raw.get("kind")
-    if not isinstance(kind, str):
-        raise _BadValueError(f"which kind of check is it? set kind to one of {_all(KINDS)}", name)
-    try:
-        cls = load_kind(kind)
-    except UnknownKindError:
-        hint = _suggest(kind, KINDS)
-        message = f"there is no kind {kind!r}{hint}; the kinds are {_all(KINDS)}"
-        raise _BadValueError(message, f"{name}.kind") from None
-    of_policy = {field.name for field in dataclasses.fields(Policy)}
-    of_kind = [field.name for field in dataclasses.fields(_as_dataclass(cls))]
-    table = {key: value for key, value in raw.items() if key != "kind"}
-    for key in table:
-        if key not in of_policy and key not in of_kind:
-            hint = _suggest(key, [*of_kind, *of_policy])
-            raise _BadValueError(f"a {kind} check has no such setting{hint}", f"{name}.{key}")
-    policy = _build(Policy, {k: v for k, v in table.items() if k in of_policy}, name)
-    check = _build(cls, {k: v for k, v in table.items() if k in of_kind}, name)
-    return CheckSettings(kind, check, policy)
-
-
-def _as_dataclass(cls: type) -> Any:  # noqa: ANN401 -- mypy has no type for it
-    if not dataclasses.is_dataclass(cls):
-        raise TypeError(f"{cls.__qualname__} is no dataclass, so it has no settings")
-    return cls
-
-
-def _build(cls: type[_T], table: Mapping[str, Any], name: str) -> _T:
-    try:
-        return cls(**_convert_table(cls, table))
-    except _BadValueError as error:
-        raise _BadValueError(str(error), f"{name}.{error.where}") from None
-    except ValueError as error:  # its text starts with the key
-        raise _BadValueError(str(error), name) from None
-    except TypeError:
-        required = dataclasses.fields(_as_dataclass(cls))
-        missing = [
-            field.name
-            for field in required
-            if field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING
-            and field.name not in table
-        ]
-        raise _BadValueError(f"{_all(missing)} must be set", name) from None
-
-
-def _groups(raw: Any) -> Mapping[str, tuple[str, ...]]:  # noqa: ANN401 -- it is checked here
-    if not isinstance(raw, Mapping):
-        raise _BadValueError('not a table: write "name" = ["check", …] below [groups]')
-    groups = {}
-    for name, checks in raw.items():
+def _check(raw: Mapping[str, Any]) -> CheckSettings:
+    kinds = f"the kinds are {', '.join(KINDS)}"
+    with _at("kind"):
+        if "kind" not in raw:
+            raise ValueError(f"must be set: {kinds}")
+        kind = _convert(str, raw["kind"])
         try:
-            groups[name] = _convert(tuple[str, ...], checks)
-        except _BadValueError as error:
-            raise _BadValueError(str(error), name) from None
-    return MappingProxyType(groups)
-
-
-def _all(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    import difflib  # noqa: PLC0415 -- only for a mistake
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+            cls = load_kind(kind)
+        except UnknownKindError:
+            mend = _did_you_mean(kind, KINDS, kinds)
+            raise ValueError(f"there is no kind {kind!r}; {mend}") from None
+    every, own = _hints(Policy), _hints(cls)
+    table = {key: item for key, item in raw.items() if key != "kind"}
+    policy = _build(Policy, {key: item for key, item in table.items() if key in every})
+    rest = {key: item for key, item in table.items() if key in own or key not in every}
+    check = _build(cls, rest, also_known=every)
+    return CheckSettings(kind, check, policy)

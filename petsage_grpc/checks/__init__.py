@@ -1,4 +1,4 @@
-"""How we know: one module for each kind of check, imported only when a check of that kind is used."""
+"""How we know: a module for each kind of check, imported only when a check of it is used."""
 
 import importlib
 from typing import Final

@@ -1,9 +1,11 @@
 """The verb `checks`: tells what can be checked and set, and whether a settings file is right."""
 
+import dataclasses
+import json
 import sys
-import types
+import textwrap
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from petsage_grpc.checks import KINDS, load_kind
@@ -16,6 +18,7 @@ from petsage_grpc.settings_load import fields_of, load_settings
 
 __all__ = ["main"]
 
+_WIDTH = 80
 _TYPES = {str: "string", bool: "true/false", int: "whole number", float: "number",
           Duration: "duration", Size: "size"}  # fmt: skip
 
@@ -24,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     """List the kinds of checks, or validate a file; return the exit code."""
     parser = Parser(
         "checks",
-        "List the kinds of checks with their settings and defaults.",
+        "List the settings with their defaults, and the kinds of checks with theirs.",
         bad_usage=2,
         epilog="exit codes: 0 all is right, 2 bad settings or arguments",
     )
@@ -45,20 +48,27 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _reference() -> str:
-    blocks = []
+    service = [field for field in fields_of(Settings) if field[0] not in ("checks", "groups")]
+    blocks = [f"the service\n{_table(service)}"]
     for kind in KINDS:
         cls = load_kind(kind)
-        what = (cls.__doc__ or "").partition("\n")[0]
-        blocks.append(f"kind = {_toml(kind)}\n  {what}\n{_table(fields_of(cls))}")
+        what = _indented((cls.__doc__ or "").partition("\n")[0], 2)
+        blocks.append(f"kind = {_toml(kind)}\n{what}{_table(fields_of(cls))}")
     blocks.append(f"every check also has\n{_table(fields_of(Policy))}")
     return "\n".join(blocks)
 
 
 def _table(fields: Iterable[tuple[str, Any, Any, str]]) -> str:
-    lines = []
-    for name, hint, default, text in fields:
-        lines.append(f"  {name} = {_toml(default, hint)}  ({_type(hint)})\n      {text}\n")
-    return "".join(lines)
+    return "".join(
+        f"  {name} = {_toml(default, hint)}  ({_type(hint)})\n{_indented(text, 6)}"
+        for name, hint, default, text in fields
+    )
+
+
+def _indented(text: str, by: int) -> str:
+    margin = " " * by
+    lines = textwrap.fill(text, _WIDTH, initial_indent=margin, subsequent_indent=margin)
+    return f"{lines}\n" if text else ""
 
 
 def _summary(path: str, settings: Settings) -> str:
@@ -72,22 +82,22 @@ def _summary(path: str, settings: Settings) -> str:
 
 
 def _type(hint: Any) -> str:  # noqa: ANN401 -- any type that a setting may have
-    if isinstance(hint, types.UnionType):
-        return _type(hint.__args__[0])
     if typing.get_origin(hint) is tuple:
         return f"list of {_type(typing.get_args(hint)[0])}s"
+    if typing.get_origin(hint) is Mapping:
+        return f"table of {_type(typing.get_args(hint)[1])}s"
     return _TYPES[hint]
 
 
 def _toml(value: Any, hint: Any = str) -> str:  # noqa: ANN401 -- any value that a setting may have
+    if value is dataclasses.MISSING:
+        return "(must be set)"
     if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if hint is Size and value and value % 1024**2 == 0:
-        return f'"{value // 1024**2}MiB"'
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return "(not set)"
+    if hint is Size:
+        for unit, size in (("MiB", 1024**2), ("KiB", 1024)):
+            if value and value % size == 0:
+                return f'"{value // size}{unit}"'
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, default=dict, ensure_ascii=False)

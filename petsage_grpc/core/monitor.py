@@ -228,9 +228,7 @@ class Monitor:
         assert entry.run is not None
         entry.overdue = True
         entry.run.cancel()
-        limit = format_duration(entry.state.policy.timeout)
-        doing = f" while {entry.check.doing}" if entry.check.doing else ""
-        self._settle(entry, f"timed out after {limit}", f"timed out after {limit}{doing}")
+        self._settle_late(entry, f"timed out after {format_duration(entry.state.policy.timeout)}")
 
     def _tick(self, entry: _Entry) -> None:
         """Do what is due: a run, or one more failure while the last run still hangs."""
@@ -238,8 +236,11 @@ class Monitor:
             self._start_run(entry)
             return
         hung = format_duration(round(self._clock.now() - entry.started, 1))
+        self._settle_late(entry, f"hangs since {hung}")
+
+    def _settle_late(self, entry: _Entry, message: str) -> None:
         doing = f" while {entry.check.doing}" if entry.check.doing else ""
-        self._settle(entry, f"hangs since {hung}", f"hangs since {hung}{doing}")
+        self._settle(entry, message, message + doing)
 
     def _settle(self, entry: _Entry, message: str, detail: str) -> None:
         """Let the one result of a run in; no message means that it passed."""

@@ -26,7 +26,7 @@ class _QueueHandler(logging.handlers.QueueHandler):
 class _QueueListener(logging.handlers.QueueListener):
     def enqueue_sentinel(self) -> None:
         """Ask the thread to end, waiting for room in a full queue, where the base would raise."""
-        self.queue.put(None)
+        self.queue.put(None)  # type: ignore[attr-defined]  # ours is a queue.Queue
 
 
 class _Sink(logging.StreamHandler[TextIO]):

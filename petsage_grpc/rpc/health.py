@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2
 from petsage_grpc.core.names import Names, NamesClosedError, Watcher
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import format_duration
+from petsage_grpc.rpc._memory import trim_memory
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
 
@@ -23,7 +24,48 @@ _RESPONSES: Final = {
     for status, wire in WIRE_STATUS.items()
 }
 
+_CROWD: Final = 500
+"""Watchers whose memory is worth to be given back."""
+_CROWD_LEAVES: Final = 0.5
+"""Seconds from when half of a crowd has left until its memory is given back."""
+
 _log = logging.getLogger("petsage_grpc.health")
+
+
+class _Sends:
+    """The updates that watchers have yet to take; those that take too long are evicted.
+
+    One timer serves all of them: the limit is the same for each, so the oldest is always first.
+
+    Args:
+        timeout: seconds that a watcher has to take an update.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._begun: dict[Watcher, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, watcher: Watcher) -> None:
+        """Start the time of an update."""
+        loop = asyncio.get_running_loop()
+        self._begun[watcher] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self.timeout, self._evict)
+
+    def end(self, watcher: Watcher) -> bool:
+        """Note that the watcher has taken its update; say whether that was in time."""
+        return self._begun.pop(watcher, None) is not None
+
+    def _evict(self) -> None:
+        loop, self._timer = asyncio.get_running_loop(), None
+        for watcher, begun in list(self._begun.items()):
+            if loop.time() < begun + self.timeout:
+                self._timer = loop.call_at(begun + self.timeout, self._evict)
+                return
+            del self._begun[watcher]
+            watcher.leave()
+            _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
 
 
 class HealthServicer:
@@ -42,8 +84,9 @@ class HealthServicer:
         self._names = names
         self._max_watchers = max_watchers
         self._max_name_length = max_name_length
-        self._send_timeout = send_timeout
+        self._sends = _Sends(send_timeout)
         self._open_watches = 0
+        self._most_watches = 0  # since memory was given back last
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handler of each method, by its path, for a grpc.aio server."""
@@ -77,14 +120,16 @@ class HealthServicer:
             limit = f"max_watchers = {self._max_watchers}"
             await abort(context, "RESOURCE_EXHAUSTED", f"as many watchers as allowed: {limit}")
         self._open_watches += 1
+        self._most_watches = max(self._most_watches, self._open_watches)
         try:
             with self._names.watch(name) as watcher:
                 in_time = await self._follow(watcher, context)
         finally:
             self._open_watches -= 1
+            self._give_memory_back()
         if in_time:
             await abort(context, "UNAVAILABLE", "the service is stopping")
-        limit = format_duration(self._send_timeout)
+        limit = format_duration(self._sends.timeout)
         await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit}")
 
     async def _follow(self, watcher: Watcher, context: Context) -> bool:
@@ -93,25 +138,25 @@ class HealthServicer:
         grpc.aio can not take back a message that the transport has not accepted: a watcher that is
         too slow is forgotten at once, and its call ends when it takes that message or goes away.
         """
-        loop, in_time = asyncio.get_running_loop(), True
-
-        def evict() -> None:
-            nonlocal in_time
-            in_time = False
-            watcher.leave()
-            _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
-
-        while in_time:
+        while True:
             try:
                 status = await watcher.next()
             except NamesClosedError:
-                break
-            timer = loop.call_later(self._send_timeout, evict)
+                return True
+            self._sends.begin(watcher)
             try:
                 await context.write(_RESPONSES[status])
             finally:
-                timer.cancel()
-        return in_time
+                in_time = self._sends.end(watcher)
+            if not in_time:
+                return False
+
+    def _give_memory_back(self) -> None:
+        """Let the system have what a crowd of watchers needed, once most of it has left."""
+        if self._open_watches < self._most_watches / 2 and self._most_watches >= _CROWD:
+            self._most_watches = self._open_watches
+            loop = asyncio.get_running_loop()
+            loop.call_later(_CROWD_LEAVES, loop.run_in_executor, None, trim_memory)
 
     async def _read_name(self, raw: bytes, context: Context) -> str:
         if not raw:  # the overall health is asked for most

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -31,7 +32,7 @@ class Life:
 
     @classmethod
     async def begin(cls, **settings: object) -> "Life":
-        given = {"listen": "127.0.0.1:0", "checks": {}} | settings
+        given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}} | settings
         service = Service(load_settings(environ={}, **given))
         running = asyncio.create_task(service.run())
         while not service.addresses:
