@@ -1,0 +1,1 @@
+"""Tests that ask with the real clients, which the Go module in this folder pins."""
