@@ -12,7 +12,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ..." for options)
-	@$(BIN)/petsage-grpc serve $(SERVE)
+	@PYTHONMALLOC=malloc $(BIN)/petsage-grpc serve $(SERVE)
 
 test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
 	@echo "running the tests"

@@ -1,0 +1,58 @@
+"""The tables of the README say what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc.cli import VERBS, probe, smoke
+from petsage_grpc.core.units import format_duration
+from petsage_grpc.errors import BindError, SettingsError
+from petsage_grpc.rpc.health import MAX_LISTED
+from petsage_grpc.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def table(heading: str, number: int = 0) -> list[list[str]]:
+    """Read the rows of a table below a heading, without its own heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, flags=re.MULTILINE)
+    rows = [line.strip("|\n").split("|") for line in tables[number].splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_the_verbs_are_those_of_the_command_line() -> None:
+    assert [row[0].strip("`").split()[0] for row in table("Commands")] == list(VERBS)
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    codes = {row[0]: row[1:] for row in table("Commands", 1)}
+    assert list(codes) == ["0", "1", "2", "3", "4", "5"]
+    assert (probe.SERVING, probe.ARGUMENTS, probe.CONNECT) == (0, 1, 2)
+    assert (probe.RPC, probe.NOT_SERVING, smoke.DEGRADED) == (3, 4, 5)
+    assert (SettingsError.exit_code, BindError.exit_code) == (2, 3)
+
+
+@pytest.mark.parametrize("row", table("Limits"), ids=lambda row: row[0])
+def test_each_limit_has_the_default_of_its_setting(row: list[str]) -> None:
+    _, default, setting, _ = row
+    if setting == "by the protocol":
+        assert default == str(MAX_LISTED)
+        return
+    value = getattr(Settings(), setting.strip("`"))
+    shown = format_duration(value).replace("s", " s") if isinstance(value, float) else str(value)
+    assert default == {"refresh_interval": "one a second"}.get(setting.strip("`"), shown)
+
+
+def test_the_limits_are_all_in_the_table() -> None:
+    named = {row[2].strip("`") for row in table("Limits")}
+    limits = {"max_watchers", "watch_send_timeout", "max_name_length", "max_message_size"}
+    assert named >= limits | {"refresh_interval", "drain_delay", "grace"}
+
+
+def test_the_commands_of_the_readme_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{''.join(command)}:", makefile, flags=re.MULTILINE)
