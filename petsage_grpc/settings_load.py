@@ -1,11 +1,9 @@
 """Reads the settings from file, environment and arguments, and says exactly what is wrong."""
 
 import dataclasses
-import difflib
 import math
 import os
 import re
-import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -137,6 +135,8 @@ def _error(place: str, text: str) -> SettingsError:
 
 def _read_file(path: Path, environ: Mapping[str, str], referenced: set[str]) -> dict[str, Any]:
     """Read the settings file, and what its references stand for."""
+    import tomllib  # noqa: PLC0415 -- the defaults start faster without it
+
     try:
         table: dict[str, Any] = _resolve(tomllib.loads(_read(path)), environ, referenced)
     except BadSettingError as error:
@@ -215,6 +215,8 @@ def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[st
 
 
 def _did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+    import difflib  # noqa: PLC0415 -- only a mistake needs it
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"did you mean {prefix}{close[0]}?" if close else otherwise
 
