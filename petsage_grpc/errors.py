@@ -2,19 +2,13 @@
 
 from typing import ClassVar
 
-__all__ = ["BindError", "PetsageError", "SettingsError", "UsageError"]
+__all__ = ["BindError", "PetsageError", "SettingsError"]
 
 
 class PetsageError(Exception):
     """An error that the user can mend; its text is one line that says how."""
 
     exit_code: ClassVar[int] = 1
-
-
-class UsageError(PetsageError):
-    """The command line is wrong."""
-
-    exit_code = 2
 
 
 class SettingsError(PetsageError):

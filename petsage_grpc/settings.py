@@ -214,7 +214,7 @@ class Settings:
                     "checks",
                     name,
                 )
-            if LIVENESS in settings.policy.gates and getattr(settings.check, "outside", False):
+            if LIVENESS in settings.policy.gates and settings.check.outside:
                 raise BadSettingError(
                     "a check that reaches outside can not gate liveness: it would restart every"
                     " replica when the dependency dies",
@@ -234,6 +234,14 @@ class Settings:
             if name in _RESERVED:
                 raise BadSettingError(
                     "the service sets this name itself: choose another", "groups", name
+                )
+            if not checks:
+                raise BadSettingError("needs at least one check", "groups", name)
+            if len(name.encode()) > self.max_name_length:
+                raise BadSettingError(
+                    f"is longer than max_name_length = {self.max_name_length} bytes",
+                    "groups",
+                    name,
                 )
             for check in checks:
                 if check not in self.checks:

@@ -11,9 +11,10 @@ __all__ = ["run_blocking"]
 async def run_blocking(work: Callable[[], None], *, name: str) -> None:
     """Run `work` on a new daemon thread and wait for it, also when cancelled meanwhile.
 
-    Raises what `work` raises. A cancelled wait ends only when the thread does: that is how the
-    monitor knows that the run still hangs and must not be started a second time. The thread is a
-    daemon, so that one that never returns keeps no process alive.
+    Raises what `work` raises. A wait that is cancelled goes on until the thread ends: that is how
+    the monitor knows that the run still hangs and must not be started a second time. Cancelled once
+    more, as by a loop that shuts down, it leaves the thread behind; it is a daemon, so that one
+    that never returns keeps no process alive.
     """
     loop = asyncio.get_running_loop()
     # An error is a result here: a future takes no StopIteration, and what it raises ends the wait.
@@ -34,6 +35,8 @@ async def run_blocking(work: Callable[[], None], *, name: str) -> None:
         try:
             await asyncio.shield(done)
         except asyncio.CancelledError:
+            if cancelled:
+                raise
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError

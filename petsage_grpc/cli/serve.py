@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from petsage_grpc.cli._arguments import Parser
@@ -17,19 +17,36 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_LINES = 1.0  # seconds that a slow standard output gets to take what is left
 
 
+class _Signals:
+    """Hears SIGTERM and SIGINT from the first import to the last line, and tells who listens."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.listener: Callable[[], object] | None = None
+        for number in _SIGNALS:
+            signal.signal(number, self._receive)
+
+    def _receive(self, *_: object) -> None:
+        self.received += 1
+        if self.listener is not None:
+            self.listener()
+
+    def ignore(self) -> None:
+        """Let nothing disturb what is left to do: a default handler would end it with an error."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the service until it is told to stop; return the exit code."""
-    stopped_early: list[int] = []
-    for number in _SIGNALS:  # importing takes a while, and a signal may come meanwhile
-        signal.signal(number, lambda received, _: stopped_early.append(received))
+    signals = _Signals()  # importing takes a while, and a signal may come meanwhile
     arguments = _parser().parse_args(argv)
 
     from petsage_grpc.errors import PetsageError  # noqa: PLC0415 -- after the signals are caught
     from petsage_grpc.settings_load import load_settings  # noqa: PLC0415
 
     try:
-        settings = load_settings(arguments.config, listen=arguments.listen)
-        return 0 if stopped_early else _serve(settings, stopped_early)
+        return _serve(load_settings(arguments.config, listen=arguments.listen), signals)
     except PetsageError as error:
         sys.stderr.write(f"petsage-grpc serve: {error}\n")
         return error.exit_code
@@ -55,24 +72,27 @@ def _parser() -> Parser:
     return parser
 
 
-def _serve(settings: "Settings", stopped_early: list[int]) -> int:
+def _serve(settings: "Settings", signals: _Signals) -> int:
     import asyncio  # noqa: PLC0415 -- after the signals are caught
 
     from petsage_grpc.plane.logs import LogPipeline  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
 
     async def live() -> None:
-        service = Service(settings)
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, service.request_stop)
-        if not stopped_early:
-            await service.run()
+        service, loop = Service(settings), asyncio.get_running_loop()
+        signals.listener = lambda: loop.call_soon_threadsafe(service.request_stop)
+        try:
+            if not signals.received:
+                await service.run()
+        finally:
+            signals.listener = None
 
     with LogPipeline(settings.log_level) as logs:
-        asyncio.run(live())
-        flushed = logs.flush(_LAST_LINES)
-    if not flushed:
-        # The interpreter would wait for ever for a standard output that takes nothing.
-        os._exit(0)
+        try:
+            asyncio.run(live())
+        finally:
+            signals.ignore()
+            if not logs.close(_LAST_LINES) and sys.exception() is None:
+                # The interpreter would wait for ever for a standard output that takes nothing.
+                os._exit(0)
     return 0

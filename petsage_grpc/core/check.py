@@ -1,6 +1,7 @@
 """What a check is: the one method that every kind of check brings."""
 
 import abc
+from typing import ClassVar
 
 __all__ = ["Check", "CheckFailedError"]
 
@@ -14,6 +15,9 @@ class CheckFailedError(Exception):
 
 class Check(abc.ABC):
     """Asks one thing whether it works; the monitor says when, and what the answer means."""
+
+    outside: ClassVar[bool] = True
+    """Whether it reaches outside of its machine: such a check can not gate liveness."""
 
     doing: str = ""
     """What the present run is waiting for; the monitor names it when the run times out."""

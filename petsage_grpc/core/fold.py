@@ -1,7 +1,7 @@
 """How the checks add up to the names and the smoke test: pure functions over a rule a name."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from petsage_grpc.core.check_state import CheckState
@@ -83,15 +83,20 @@ def fold_name(
 
 
 def fold_health(
-    rules: Mapping[str, Rule], states: Mapping[str, CheckState], *, now: float
+    rules: Mapping[str, Rule],
+    states: Mapping[str, CheckState],
+    broken: Collection[str],
+    *,
+    now: float,
 ) -> Health:
-    """Say what all `states` together amount to.
+    """Say what the `broken` checks, those that do not pass, mean for the whole.
 
-    FAILING when one does not pass that readiness or liveness needs; DEGRADED when one does not pass
-    that they can do without.
+    FAILING when one of them takes a name down now; DEGRADED when every name can do without.
     """
-    needed = {*rules[READINESS].checks, *rules[LIVENESS].checks}
-    broken = {name for name, state in states.items() if state.verdict(now) is not Verdict.PASSING}
-    if broken & needed:
-        return Health.FAILING
-    return Health.DEGRADED if broken else Health.OK
+    if not broken:
+        return Health.OK
+    for rule in rules.values():
+        needed = replace(rule, checks=tuple(check for check in rule.checks if check in broken))
+        if fold_name(needed, states, now=now, draining=False).status is not Status.SERVING:
+            return Health.FAILING
+    return Health.DEGRADED

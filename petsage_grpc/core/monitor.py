@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from petsage_grpc.core.check import Check
+from petsage_grpc.core.check import Check, CheckFailedError
 from petsage_grpc.core.check_state import CheckState, Result
 from petsage_grpc.core.clock import Clock, Timer
 from petsage_grpc.core.fold import Rule, fold_health, fold_name
@@ -16,7 +16,7 @@ from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.core.units import format_duration
 
-__all__ = ["CheckReport", "Monitor"]
+__all__ = ["CheckReport", "Monitor", "Report"]
 
 _STOP_TIMEOUT: Final = 0.2
 """Seconds that runs get to end when the monitor stops."""
@@ -35,6 +35,17 @@ class CheckReport:
     """Failures in a row."""
     names: tuple[str, ...]
     """The health names that need it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of some checks, or of all, at one moment."""
+
+    health: Health
+    """What they amount to."""
+    checks: tuple[CheckReport, ...]
+    draining: bool
+    revision: int
     valid_until: float
     """The moment of the monitor's clock from which on time alone makes it untrue."""
 
@@ -50,11 +61,19 @@ class _Entry:
     run: asyncio.Task[None] | None = None
     started: float = float("-inf")
     overdue: bool = False  # the run has been given up, but has not ended
+    hangs: bool = False  # it has not even ended by the time of the next one
     shown: Verdict = Verdict.PENDING  # what the log said last
     settled: asyncio.Future[None] | None = None  # done when the run has its result
     next_run: Timer | None = None
     deadline: Timer | None = None
     staleness: Timer | None = None
+
+
+async def _run(check: Check) -> None:
+    try:
+        await check.run()
+    except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and the plane
+        raise CheckFailedError(f"raised {error!r}") from error
 
 
 class Monitor:
@@ -89,7 +108,7 @@ class Monitor:
         self._refresh_interval = refresh_interval
         self._spread = spread
         self.revision = 0
-        """Counts what has happened: a report holds as long as it stands still and is valid."""
+        """Counts what has happened; a report holds as long as it stands still."""
         self._draining = False
         self._stopped = False
         self._states = {name: CheckState(policy) for name, (_, policy) in checks.items()}
@@ -103,11 +122,6 @@ class Monitor:
             for name, (check, _) in checks.items()
         }
         self._fold(rules)
-
-    @property
-    def draining(self) -> bool:
-        """Whether `drain` has been called."""
-        return self._draining
 
     def start(self) -> None:
         """Start the first run of every check."""
@@ -134,34 +148,37 @@ class Monitor:
             self._release(entry)
         if runs:
             await asyncio.wait(runs, timeout=_STOP_TIMEOUT)
-        for entry in self._entries.values():
-            if entry.run is None:
-                await entry.check.close()
+        closing = [
+            asyncio.ensure_future(entry.check.close())
+            for entry in self._entries.values()
+            if entry.run is None
+        ]
+        if closing:
+            await asyncio.wait(closing, timeout=_STOP_TIMEOUT)
+        for task in closing:
+            if not task.done():
+                task.cancel()
+            elif error := task.exception():
+                _log.warning("a check did not close: %s", error)
 
-    def report(self, names: Iterable[str] | None = None) -> list[CheckReport]:
+    def report(self, names: Iterable[str] | None = None) -> Report:
         """Say what is known of the checks of these names now, or of all of them.
 
         Raises KeyError with the first name that is no check's.
         """
-        now, reports = self._clock.now(), []
+        now, valid_until, checks = self._clock.now(), float("inf"), []
         for entry in self._pick(names):
             state, verdict = entry.state, entry.state.verdict(now)
-            turns = verdict in (Verdict.PASSING, Verdict.FAILING)
-            valid_until = state.fresh_until if turns else float("inf")
-            reports.append(
-                CheckReport(
-                    entry.name, verdict, state.last, state.failures, entry.names, valid_until
-                )
-            )
-        return reports
+            if verdict in (Verdict.PASSING, Verdict.FAILING):
+                valid_until = min(valid_until, state.fresh_until)
+            checks.append(CheckReport(entry.name, verdict, state.last, state.failures, entry.names))
+        broken = {check.name for check in checks if check.verdict is not Verdict.PASSING}
+        health = fold_health(self._rules, self._states, broken, now=now)
+        return Report(health, tuple(checks), self._draining, self.revision, valid_until)
 
-    def health(self, names: Iterable[str] | None = None) -> Health:
-        """Say what the checks of these names amount to, or all of them.
-
-        Raises KeyError with the first name that is no check's.
-        """
-        states = {entry.name: entry.state for entry in self._pick(names)}
-        return fold_health(self._rules, states, now=self._clock.now())
+    def is_current(self, report: Report) -> bool:
+        """Say whether a report, made before, still holds."""
+        return report.revision == self.revision and self._clock.now() < report.valid_until
 
     async def refresh(self, max_age: float, names: Iterable[str] | None = None) -> None:
         """Wait until the results of these checks, or of all, are at most `max_age` seconds old.
@@ -200,7 +217,7 @@ class Monitor:
         entry.check.doing = ""
         loop = asyncio.get_running_loop()
         entry.settled = loop.create_future()
-        entry.run = loop.create_task(entry.check.run(), name=f"petsage check {entry.name}")
+        entry.run = loop.create_task(_run(entry.check), name=f"petsage check {entry.name}")
         entry.run.add_done_callback(lambda run: self._ended(entry, run))
         entry.deadline = self._clock.call_later(
             entry.state.policy.timeout, lambda: self._give_up(entry)
@@ -215,7 +232,10 @@ class Monitor:
             return
         if entry.overdue:  # its failure has been counted; what it says now is too late to matter
             entry.overdue = False
-            self._schedule(entry, entry.state.policy.edge_interval)
+            if entry.hangs:  # what held it has let go: see soon what it is like now
+                entry.hangs = False
+                policy = entry.state.policy
+                self._schedule(entry, min(policy.edge_interval, policy.interval))
         elif run.cancelled():
             self._settle(entry, "failed", "the check cancelled itself")
         elif error is not None:
@@ -235,6 +255,7 @@ class Monitor:
         if entry.run is None:
             self._start_run(entry)
             return
+        entry.hangs = True
         hung = format_duration(round(self._clock.now() - entry.started, 1))
         self._settle_late(entry, f"hangs since {hung}")
 

@@ -69,10 +69,10 @@ class LogPipeline:
     ) -> None:
         logging.getLogger().removeHandler(self._handler)
 
-    def flush(self, timeout: float) -> bool:
+    def close(self, timeout: float) -> bool:
         """Let what is queued come out, at most for `timeout` seconds, and say whether it did.
 
-        It ends the pipeline: what is logged after it goes nowhere.
+        What is logged after it goes nowhere.
         """
         if self._stopper is None:
             assert self._handler.listener is not None

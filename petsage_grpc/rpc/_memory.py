@@ -1,12 +1,14 @@
 """Gives memory back to the system, because the C library would keep that of a crowd for ever."""
 
 import ctypes
+import gc
 
 __all__ = ["trim_memory"]
 
 
 def trim_memory() -> None:
     """Give freed memory back, where the C library is one that can: glibc."""
+    gc.collect()  # empties the interpreter's free lists too
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import grpc
+import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from petsage_grpc.core.names import Names, NamesClosedError, Watcher
@@ -27,22 +29,24 @@ _RESPONSES: Final = {
 _CROWD: Final = 500
 """Watchers whose memory is worth to be given back."""
 _CROWD_LEAVES: Final = 0.5
-"""Seconds from when half of a crowd has left until its memory is given back."""
+"""Seconds in which nobody more may leave before the memory of a crowd is given back."""
 
 _log = logging.getLogger("petsage_grpc.health")
 
 
 class _Sends:
-    """The updates that watchers have yet to take; those that take too long are evicted.
+    """The updates that watchers have yet to take, and what is done when one takes too long.
 
     One timer serves all of them: the limit is the same for each, so the oldest is always first.
 
     Args:
         timeout: seconds that a watcher has to take an update.
+        evict: called with a watcher that took longer.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, evict: Callable[[Watcher], None]) -> None:
         self.timeout = timeout
+        self._evict = evict
         self._begun: dict[Watcher, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -51,21 +55,21 @@ class _Sends:
         loop = asyncio.get_running_loop()
         self._begun[watcher] = loop.time()
         if self._timer is None:
-            self._timer = loop.call_later(self.timeout, self._evict)
+            self._timer = loop.call_later(self.timeout, self._look)
 
     def end(self, watcher: Watcher) -> bool:
         """Note that the watcher has taken its update; say whether that was in time."""
         return self._begun.pop(watcher, None) is not None
 
-    def _evict(self) -> None:
+    def _look(self) -> None:
         loop, self._timer = asyncio.get_running_loop(), None
-        for watcher, begun in list(self._begun.items()):
+        while self._begun:
+            watcher, begun = next(iter(self._begun.items()))
             if loop.time() < begun + self.timeout:
-                self._timer = loop.call_at(begun + self.timeout, self._evict)
+                self._timer = loop.call_at(begun + self.timeout, self._look)
                 return
             del self._begun[watcher]
-            watcher.leave()
-            _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
+            self._evict(watcher)
 
 
 class HealthServicer:
@@ -84,8 +88,9 @@ class HealthServicer:
         self._names = names
         self._max_watchers = max_watchers
         self._max_name_length = max_name_length
-        self._sends = _Sends(send_timeout)
+        self._sends = _Sends(send_timeout, self._evict)
         self._open_watches = 0
+        self._followers = 0  # open watches that have not been evicted
         self._most_watches = 0  # since memory was given back last
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
@@ -116,10 +121,12 @@ class HealthServicer:
 
     async def _watch(self, raw: bytes, context: Context) -> None:
         name = await self._read_name(raw, context)
-        if self._open_watches >= self._max_watchers:
-            limit = f"max_watchers = {self._max_watchers}"
-            await abort(context, "RESOURCE_EXHAUSTED", f"as many watchers as allowed: {limit}")
+        most = self._max_watchers
+        if self._followers >= most or self._open_watches >= 2 * most:
+            # Those that were evicted but keep their call open count apart, up to as many again.
+            await abort(context, "RESOURCE_EXHAUSTED", f"too many watchers: max_watchers = {most}")
         self._open_watches += 1
+        self._followers += 1
         self._most_watches = max(self._most_watches, self._open_watches)
         try:
             with self._names.watch(name) as watcher:
@@ -138,25 +145,42 @@ class HealthServicer:
         grpc.aio can not take back a message that the transport has not accepted: a watcher that is
         too slow is forgotten at once, and its call ends when it takes that message or goes away.
         """
-        while True:
-            try:
+        in_time = True
+        try:
+            while in_time:
                 status = await watcher.next()
-            except NamesClosedError:
-                return True
-            self._sends.begin(watcher)
-            try:
-                await context.write(_RESPONSES[status])
-            finally:
-                in_time = self._sends.end(watcher)
-            if not in_time:
-                return False
+                self._sends.begin(watcher)
+                try:
+                    await context.write(_RESPONSES[status])
+                finally:
+                    in_time = self._sends.end(watcher)
+        except NamesClosedError:
+            pass
+        except grpc.aio.BaseError as error:  # it went away with a message under way
+            raise asyncio.CancelledError from error
+        finally:
+            if in_time:
+                self._followers -= 1
+        return in_time
+
+    def _evict(self, watcher: Watcher) -> None:
+        self._followers -= 1
+        watcher.leave()
+        _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
 
     def _give_memory_back(self) -> None:
-        """Let the system have what a crowd of watchers needed, once most of it has left."""
-        if self._open_watches < self._most_watches / 2 and self._most_watches >= _CROWD:
-            self._most_watches = self._open_watches
-            loop = asyncio.get_running_loop()
-            loop.call_later(_CROWD_LEAVES, loop.run_in_executor, None, trim_memory)
+        """Let the system have what a crowd of watchers needed, once it has left."""
+        if self._most_watches >= _CROWD and self._open_watches < self._most_watches / 2:
+            self._most_watches = 0  # it is looked after from here on
+            self._wait_for_the_rest(-1)
+
+    def _wait_for_the_rest(self, left_before: int) -> None:
+        loop, left = asyncio.get_running_loop(), self._open_watches
+        if left < left_before or left_before < 0:
+            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, left)
+            return
+        self._most_watches = max(self._most_watches, left)
+        loop.run_in_executor(None, trim_memory)
 
     async def _read_name(self, raw: bytes, context: Context) -> str:
         if not raw:  # the overall health is asked for most

@@ -1,14 +1,12 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
 from petsage_grpc._gen.petsage.v1.smoke_test_pb2 import SmokeTestRequest, SmokeTestResponse
 from petsage_grpc.core.clock import Clock
-from petsage_grpc.core.monitor import CheckReport, Monitor
+from petsage_grpc.core.monitor import Monitor, Report
 from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE, WIRE_HEALTH, check_result, timestamp
@@ -19,15 +17,6 @@ WHOLE_BACKEND: Final = "smoke_test"
 """The feature that stands for all of them."""
 
 _MOST_NAMED: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """An answer that holds until something happens or time makes it untrue."""
-
-    revision: int
-    valid_until: float
-    response: bytes
 
 
 class SmokeTestServicer:
@@ -56,7 +45,7 @@ class SmokeTestServicer:
         self._clock = clock
         self._message = message
         self._with_details = with_details
-        self._kept = _Kept(-1, 0.0, b"")
+        self._kept: tuple[Report, bytes] | None = None
         self._constant = SmokeTestResponse(
             feature=WHOLE_BACKEND,
             version=version,
@@ -96,37 +85,35 @@ class SmokeTestServicer:
     def _recall(self, names: tuple[str, ...] | None) -> bytes:
         """Give the answer for all checks as it was made last, where it still holds."""
         if names is not None:
-            return self._respond(names, self._monitor.report(names))
-        kept = self._kept
-        if kept.revision != self._monitor.revision or self._clock.now() >= kept.valid_until:
-            revision, reports = self._monitor.revision, self._monitor.report()
-            valid_until = min((report.valid_until for report in reports), default=float("inf"))
-            kept = self._kept = _Kept(revision, valid_until, self._respond(None, reports))
-        return kept.response
+            return self._respond(self._monitor.report(names))
+        if self._kept is None or not self._monitor.is_current(self._kept[0]):
+            report = self._monitor.report()
+            self._kept = (report, self._respond(report))
+        return self._kept[1]
 
-    def _respond(self, names: Sequence[str] | None, reports: Sequence[CheckReport]) -> bytes:
+    def _respond(self, report: Report) -> bytes:
         """Make the answer, all but its time."""
-        health = self._monitor.health(names)
-        if self._monitor.draining and health is Health.OK:
+        health = report.health
+        if report.draining and health is Health.OK:
             health = Health.DEGRADED
         response = SmokeTestResponse(
             status=WIRE_HEALTH[health],
-            message=self._describe(health, reports),
-            checks=[check_result(report, with_detail=self._with_details) for report in reports],
+            message=self._describe(health, report),
+            checks=[check_result(check, with_detail=self._with_details) for check in report.checks],
         )
         response.MergeFrom(self._constant)
         return response.SerializeToString()
 
-    def _describe(self, health: Health, reports: Sequence[CheckReport]) -> str:
+    def _describe(self, health: Health, report: Report) -> str:
         if health is Health.OK:
             return self._message
-        broken = [report.name for report in reports if report.verdict is not Verdict.PASSING]
+        broken = [check for check in report.checks if check.verdict is not Verdict.PASSING]
+        more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+        named = ", ".join(check.name for check in broken[:_MOST_NAMED]) + more
         if not broken:
             return "PetSage Backend is shutting down."
-        more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-        listed = ", ".join(broken[:_MOST_NAMED]) + more
         if health is Health.DEGRADED:
-            return f"PetSage Backend works, but not all is well: {listed}."
-        if all(r.verdict in (Verdict.PENDING, Verdict.PASSING) for r in reports):
-            return f"PetSage Backend is waking up, no result yet of: {listed}."
-        return f"PetSage Backend is not well: {listed}."
+            return f"PetSage Backend works, but not all is well: {named}."
+        if all(check.verdict is Verdict.PENDING for check in broken):
+            return f"PetSage Backend is waking up, no result yet of: {named}."
+        return f"PetSage Backend is not well: {named}."

@@ -44,10 +44,9 @@ async def test_a_cancelled_wait_ends_when_the_thread_does_and_not_before() -> No
     run = asyncio.create_task(run_blocking(work, name="hanging work"))
     try:
         assert await asyncio.to_thread(started.wait, 5)
-        for _ in range(3):
-            run.cancel()
-            await asyncio.wait({run}, timeout=0.01)
-            assert not run.done()
+        run.cancel()
+        await asyncio.wait({run}, timeout=0.01)
+        assert not run.done()
     finally:
         release.set()
     await asyncio.wait({run}, timeout=5)
@@ -91,3 +90,21 @@ def test_a_thread_that_ends_after_its_loop_was_closed_says_nothing(
     assert not said
     assert not run.done()
     run._log_destroy_pending = False  # type: ignore[attr-defined]  # it can never end: no loop
+
+
+async def test_a_wait_that_is_cancelled_twice_leaves_the_thread_behind() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(5)
+
+    run = asyncio.create_task(run_blocking(work, name="hanging work"))
+    try:
+        assert await asyncio.to_thread(started.wait, 5)
+        for _ in range(2):
+            run.cancel()
+            await asyncio.wait({run}, timeout=0.01)
+        assert run.cancelled()
+    finally:
+        release.set()

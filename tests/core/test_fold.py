@@ -7,7 +7,7 @@ import pytest
 from petsage_grpc.core.check_state import CheckState, Result
 from petsage_grpc.core.fold import Answer, fold_health, fold_name, make_rules
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.status import Health, Status
+from petsage_grpc.core.status import Health, Status, Verdict
 
 NOW = 100.0
 SERVING, NOT_SERVING = Status.SERVING, Status.NOT_SERVING
@@ -86,21 +86,37 @@ def test_a_group_of_a_service_takes_the_place_of_readiness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gates", "name", "health"),
+    ("gates", "group", "name", "health"),
     [
-        pytest.param(["readiness", "startup"], "passing", Health.OK, id="all is well"),
-        pytest.param(["readiness", "startup"], "failing", Health.FAILING, id="readiness needs it"),
-        pytest.param(["liveness"], "failing", Health.FAILING, id="liveness needs it"),
-        pytest.param(["readiness"], "pending", Health.FAILING, id="pending is not well"),
-        pytest.param(["readiness"], "stale", Health.FAILING, id="stale is not well"),
-        pytest.param([], "failing", Health.DEGRADED, id="it is only reported"),
-        pytest.param([], "stale", Health.DEGRADED, id="only reported and stale"),
-        pytest.param(["startup"], "was-passing", Health.DEGRADED, id="only startup needed it"),
+        pytest.param(["readiness", "startup"], [], "passing", Health.OK, id="all is well"),
+        pytest.param(["readiness", "startup"], [], "wavering", Health.OK, id="not settled"),
+        pytest.param(["readiness"], [], "failing", Health.FAILING, id="readiness needs it"),
+        pytest.param(["liveness"], [], "failing", Health.FAILING, id="liveness needs it"),
+        pytest.param(["startup"], [], "failing", Health.FAILING, id="startup needs it"),
+        pytest.param(["startup"], [], "pending", Health.FAILING, id="startup waits for it"),
+        pytest.param([], ["it"], "failing", Health.FAILING, id="a group needs it"),
+        pytest.param([], ["it"], "pending", Health.FAILING, id="a group waits for it"),
+        pytest.param(["readiness"], [], "pending", Health.FAILING, id="readiness waits for it"),
+        pytest.param(["readiness"], [], "stale", Health.FAILING, id="stale is not well"),
+        pytest.param([], [], "failing", Health.DEGRADED, id="it is only reported"),
+        pytest.param([], [], "pending", Health.DEGRADED, id="only reported and pending"),
+        pytest.param([], [], "stale", Health.DEGRADED, id="only reported and stale"),
+        pytest.param(["startup"], [], "was-passing", Health.DEGRADED, id="startup has had it"),
+        pytest.param(["startup"], [], "stale", Health.DEGRADED, id="startup has had it, stale"),
     ],
 )
 def test_the_smoke_test_weighs_what_a_broken_check_takes_down(
-    gates: list[str], name: str, health: Health
+    gates: list[str], group: list[str], name: str, health: Health
 ) -> None:
-    rules = make_rules({"it": gates, "other": ["readiness"]}, {}, [])
+    groups = {"a.group": group} if group else {}
+    rules = make_rules({"it": gates, "other": ["readiness"]}, groups, [])
     states = {"it": state(name), "other": state("passing")}
-    assert fold_health(rules, states, now=NOW) is health
+    broken = [check for check in states if states[check].verdict(NOW) is not Verdict.PASSING]
+    assert fold_health(rules, states, broken, now=NOW) is health
+
+
+def test_the_health_of_some_checks_is_not_that_of_the_others() -> None:
+    rules = make_rules({"it": ["startup"], "other": ["readiness", "startup"]}, {}, [])
+    states = {"it": state("was-passing"), "other": state("failing")}
+    assert fold_health(rules, states, ["it"], now=NOW) is Health.DEGRADED
+    assert fold_health(rules, states, [], now=NOW) is Health.OK

@@ -18,7 +18,7 @@ class Scripted(Check):
     """A check that does what the test says; it counts its runs and how many there are at once."""
 
     def __init__(self) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.gate: asyncio.Event | None = None  # when set, a run waits for it
         self.stubborn = False  # whether a waiting run ignores that it is cancelled
         self.runs = 0
@@ -72,7 +72,7 @@ class Bench:
 
     @property
     def verdict(self) -> Verdict:
-        return self.monitor.report(["it"])[0].verdict
+        return self.monitor.report(["it"]).checks[0].verdict
 
     async def fail(self, error: Exception | None = None) -> None:
         """Let it fail from now on, and let the failures settle."""
@@ -170,12 +170,97 @@ async def test_startup_stays_serving_once_every_check_has_passed(bench_of: Bench
     assert not bench.ready
 
 
+async def test_a_check_that_times_out_but_ends_then_is_asked_no_more_often_once_it_is_settled(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.check.gate = asyncio.Event()
+    bench.monitor.start()
+    await clock.advance(120)
+    assert bench.check.runs == 11, "twelve seconds each: the interval, and the timeout before it"
+
+
+async def test_a_check_that_cancels_itself_has_failed(bench_of: BenchMaker) -> None:
+    bench = bench_of()
+    bench.check.error = asyncio.CancelledError()
+    bench.monitor.start()
+    await settle()
+    assert bench.verdict is Verdict.FAILING
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+async def test_a_check_can_not_end_the_loop(bench_of: BenchMaker, error: BaseException) -> None:
+    bench = bench_of()
+    bench.check.error = error
+    bench.monitor.start()
+    await settle()
+    last = bench.monitor.report().checks[0].last
+    assert last is not None
+    assert last.detail == f"raised {error!r}"
+
+
+async def test_a_refresh_moves_the_next_run_and_adds_none(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.monitor.start()
+    await clock.advance(5)
+    await bench.monitor.refresh(0)
+    await clock.advance(9.9)
+    assert bench.check.runs == 2
+    await clock.advance(0.1)
+    assert bench.check.runs == 3
+
+
+async def test_a_report_is_current_until_something_happens_or_time_makes_it_untrue(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.monitor.start()
+    await settle()
+    first = bench.monitor.report()
+    assert bench.monitor.is_current(first)
+    clock.jump(31.9)
+    assert bench.monitor.is_current(first)
+    clock.jump(0.1)
+    assert not bench.monitor.is_current(first)
+    assert bench.monitor.report().health is Health.FAILING
+    await bench.monitor.refresh(0)
+    second = bench.monitor.report()
+    bench.monitor.drain()
+    assert not bench.monitor.is_current(second)
+    third = bench.monitor.report()
+    assert third.draining
+    await bench.monitor.refresh(0)
+    assert bench.monitor.is_current(third), "too soon for another run"
+    await clock.advance(10)
+    assert not bench.monitor.is_current(third)
+
+
+async def test_stop_is_not_held_up_by_checks_that_do_not_close(
+    bench_of: BenchMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = bench_of(it=Policy(), other=Policy(), third=Policy())
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise OSError("no way")
+
+    bench.checks["it"].close = hang  # type: ignore[method-assign]
+    bench.checks["other"].close = fail  # type: ignore[method-assign]
+    await asyncio.wait_for(bench.monitor.stop(), 5)
+    assert bench.checks["third"].closed == 1
+    assert "a check did not close: no way" in caplog.text
+
+
 async def test_any_exception_is_a_failure_and_its_text_is_the_detail(bench_of: BenchMaker) -> None:
     bench = bench_of()
     bench.check.error = ZeroDivisionError()
     bench.monitor.start()
     await settle()
-    last = bench.monitor.report()[0].last
+    last = bench.monitor.report().checks[0].last
     assert last is not None
     assert (last.passed, last.message, last.detail) == (False, "failed", "ZeroDivisionError")
 
@@ -187,7 +272,7 @@ async def test_a_run_over_its_timeout_fails_and_says_what_it_waited_for(
     bench.check.gate = asyncio.Event()
     bench.monitor.start()
     await clock.advance(2)
-    last = bench.monitor.report()[0].last
+    last = bench.monitor.report().checks[0].last
     assert last is not None
     assert last.message == "timed out after 2s"
     assert last.detail == "timed out after 2s while waiting for the test"
@@ -205,7 +290,7 @@ async def test_a_run_that_hangs_is_counted_as_failing_and_never_started_again_un
     assert not bench.ready
     assert bench.check.runs == 2
     assert bench.verdict is Verdict.FAILING
-    last = bench.monitor.report()[0].last
+    last = bench.monitor.report().checks[0].last
     assert last is not None
     assert "hangs since" in last.message
     bench.check.gate.set()
@@ -223,7 +308,7 @@ async def test_a_result_that_comes_after_its_timeout_changes_nothing(
     bench.check.gate.set()
     await settle()
     assert bench.verdict is Verdict.FAILING
-    assert bench.monitor.report()[0].failures == 1
+    assert bench.monitor.report().checks[0].failures == 1
 
 
 async def test_results_go_stale_by_the_clock_alone(
@@ -284,9 +369,12 @@ async def test_a_check_without_gates_is_reported_and_takes_nothing_down(
     bench.monitor.start()
     await settle()
     assert bench.ready
-    assert bench.monitor.health() is Health.DEGRADED
-    assert bench.monitor.health(["other"]) is Health.OK
-    assert [report.names for report in bench.monitor.report()] == [(), ("", "readiness", "startup")]
+    assert bench.monitor.report().health is Health.DEGRADED
+    assert bench.monitor.report(["other"]).health is Health.OK
+    assert [report.names for report in bench.monitor.report().checks] == [
+        (),
+        ("", "readiness", "startup"),
+    ]
 
 
 async def test_stop_ends_runs_and_timers_and_closes_the_checks(

@@ -129,7 +129,7 @@ async def test_a_watcher_too_many_is_refused_until_one_leaves(serve: Serve) -> N
         await watcher.read()
     refused = backend.watch()
     assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert await refused.details() == "as many watchers as allowed: max_watchers = 2"
+    assert await refused.details() == "too many watchers: max_watchers = 2"
     watchers[0].cancel()
     while await (third := backend.watch()).read() is grpc.aio.EOF:
         pass
