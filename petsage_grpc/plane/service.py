@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from typing import Self
+from typing import Final, Self
 
 from petsage_grpc.core.clock import Clock, LoopClock
 from petsage_grpc.core.fold import make_rules
@@ -18,6 +18,9 @@ from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.settings import Settings
 
 __all__ = ["Service"]
+
+_LAST_STEPS: Final = 1.5
+"""Seconds of the grace time that are left for what follows the calls: checks and log lines."""
 
 _log = logging.getLogger("petsage_grpc.service")
 
@@ -104,7 +107,7 @@ class Service:
         )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop_at_once.wait(), settings.drain_delay)
-        left = max(0.0, started + settings.grace - self._clock.now())
+        left = max(0.0, started + settings.grace - _LAST_STEPS - self._clock.now())
         await self.stop(left)
         _log.info("stopped")
 

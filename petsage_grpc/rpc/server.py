@@ -23,6 +23,7 @@ _PENDING: Final = 100_000
 _KEEPALIVE_TIME_MS: Final = 60_000
 _KEEPALIVE_TIMEOUT_MS: Final = 20_000
 _LONGEST_UNIX_PATH: Final = 107
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 -- to know them, not to listen there
 
 
 class _Methods(grpc.GenericRpcHandler):
@@ -112,7 +113,9 @@ class Server:
         try:
             return self._server.add_insecure_port(target)
         except RuntimeError:
-            raise BindError(f"can not listen on {address}: the system refuses it") from None
+            raise BindError(
+                f"can not listen on {address}: it is taken, perhaps by another address in listen"
+            ) from None
 
 
 def _find(address: str) -> list[str]:
@@ -139,6 +142,9 @@ def _resolve(address: str, host: str, port: int) -> list[str]:
         reason = error.strerror if isinstance(error, socket.gaierror) else "no valid name"
         raise BindError(f"can not listen on {address}: {host}: {reason}") from None
     free, absent = [], None
+    wildcard = host in _WILDCARDS
+    if wildcard:  # grpc listens on both families then
+        found.append((socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::", port, 0, 0)))
     for family, _, _, _, sockaddr in dict.fromkeys(found):
         try:
             _try_bind(family, sockaddr)
@@ -151,14 +157,15 @@ def _resolve(address: str, host: str, port: int) -> list[str]:
         free.append(f"[{numeric}]" if family == socket.AF_INET6 else numeric)
     if absent is not None and not free:
         raise BindError(f"can not listen on {address}: {_why(absent, port)}")
-    return free
+    return free[:1] if wildcard else free
 
 
 def _try_bind(family: int, sockaddr: tuple[object, ...]) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            only = sockaddr[0] not in _WILDCARDS
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
         probe.bind(sockaddr)
 
 

@@ -15,7 +15,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2_grpc
-from tests.processes import PATIENCE, PETSAGE, Served, python, run, served, settings_file, started
+from tests.processes import (
+    PATIENCE,
+    PETSAGE,
+    Served,
+    clean_environment,
+    python,
+    run,
+    served,
+    settings_file,
+    started,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -262,6 +272,35 @@ def test_a_reader_of_its_output_that_goes_away_neither_ends_it_nor_makes_it_comp
         assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
+
+
+def test_a_check_that_hangs_for_ever_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    code = """
+import os, sys, threading
+from petsage_grpc.cli import main
+os.fsync = lambda descriptor: threading.Event().wait()
+sys.exit(main(["serve", *sys.argv[1:]]))
+"""
+    address = f"unix:{tmp_path}/it.sock"
+    with subprocess.Popen(
+        [PETSAGE[0], "-c", code, "--listen", address],
+        env=clean_environment(PETSAGE_DRAIN_DELAY="0"), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert any("check disk is failing" in line for line in process.stdout)
+        assert run("probe", "-addr", address, "-service", "liveness").returncode == 0
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_storm_of_signals_ends_it_with_0_and_without_a_word(number: signal.Signals) -> None:
+    with served() as process:
+        while process.process.poll() is None:
+            process.signal(number)
+        assert process.end() == 0
+    assert process.lines[-1].endswith("petsage_grpc.service: stopped")
 
 
 def test_python_m_is_the_same_as_the_command() -> None:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, Event, TrailersReceived
+from h2.events import DataReceived, Event, ResponseReceived, TrailersReceived
 from h2.settings import SettingCodes
 
 from tests.rpc.conftest import SERVING, Backend, Serve
@@ -135,6 +135,37 @@ async def test_a_watcher_that_takes_nothing_delays_no_other(
         await backend.break_disk()
         await watcher.read()
         watcher.cancel()
+
+
+async def test_an_evicted_watcher_leaves_its_place_to_another(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = await serve(watch_send_timeout=0.05, max_watchers=1)
+    await backend.becomes(SERVING)
+    async with raw_client(backend) as client:
+        client.start(window=0)
+        client.call("/grpc.health.v1.Health/Watch")
+        while "evicted" not in caplog.text:
+            await asyncio.sleep(0)
+        await backend.becomes(SERVING)
+
+
+@pytest.mark.parametrize("evicted", [True, False])
+async def test_a_watcher_that_goes_away_with_a_message_under_way_leaves_no_traceback(
+    serve: Serve, caplog: pytest.LogCaptureFixture, evicted: bool
+) -> None:
+    backend = await serve(watch_send_timeout=0.05 if evicted else 1000)
+    await backend.becomes(SERVING)
+    async with raw_client(backend) as client:
+        client.start(window=0)
+        client.call("/grpc.health.v1.Health/Watch")
+        await client.until(ResponseReceived)
+        while evicted and "evicted" not in caplog.text:
+            await asyncio.sleep(0)
+    tasks = asyncio.all_tasks
+    while any("Health/Watch" in task.get_name() for task in tasks()):
+        await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_watcher_that_goes_away_is_forgotten(backend: Backend) -> None:

@@ -73,6 +73,29 @@ async def test_a_name_of_which_one_address_is_taken_is_not_served_by_halves() ->
             await Service(settings_for(f"localhost:{port}")).start()
 
 
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "[::]"])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_a_port_that_one_family_has_taken_is_not_had_by_a_wildcard(
+    wildcard: str, family: socket.AddressFamily
+) -> None:
+    with socket.socket(family) as other:
+        other.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(BindError, match=f"port {port} is taken"):
+            await Service(settings_for(f"{wildcard}:{port}")).start()
+
+
+async def test_an_address_that_another_one_covers_is_an_error_that_says_so() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = Service(settings_for(f"127.0.0.1:{port}", f"0.0.0.0:{port}"))
+    with pytest.raises(BindError, match="perhaps by another address in listen"):
+        await service.start()
+    await service.stop()
+
+
 async def test_nothing_listens_when_one_of_several_addresses_is_taken() -> None:
     with socket.socket() as other, socket.socket() as probe:
         for each in (other, probe):
