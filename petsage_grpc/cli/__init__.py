@@ -1,7 +1,8 @@
 """The command line: finds the verb and imports that verb alone, because `probe` must start fast."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 __all__ = ["VERBS", "main"]
@@ -16,11 +17,29 @@ VERBS: Final = {
 """The verbs, each in a module of its name."""
 
 _BAD_USAGE: Final = 2
+_SYSTEM: Final = 74  # an input or output error in sysexits.h; none of the verbs' own codes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code of the process."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we started
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 -- until the end
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough
+        code = _SYSTEM
+    except OSError as error:
+        sys.stderr.write(f"petsage-grpc: the system refuses: {error.strerror}\n")
+        code = _SYSTEM
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try once more to flush
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else ""
     if verb in ("-h", "--help", "help"):
         sys.stdout.write(_help())
@@ -39,9 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BAD_USAGE
     import importlib  # noqa: PLC0415 -- only when there is a verb
 
-    run = importlib.import_module(f"petsage_grpc.cli.{verb}").main
-    code: int = run(arguments[1:])
-    return code
+    run: Callable[[Sequence[str]], int] = importlib.import_module(f"petsage_grpc.cli.{verb}").main
+    return run(arguments[1:])
 
 
 def _help() -> str:

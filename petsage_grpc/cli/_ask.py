@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 from petsage_grpc.cli._arguments import Parser
+from petsage_grpc.cli._text import printable, utf8
 from petsage_grpc.core.units import parse_duration
 from petsage_grpc.rpc.client import (
     AddressError,
@@ -17,12 +18,14 @@ from petsage_grpc.rpc.client import (
     parse_address,
 )
 
-__all__ = ["CONNECT", "NOT_WELL", "OK", "RPC", "USAGE", "add_target", "connect", "duration",
-           "exit_code", "say", "tls_of"]  # fmt: skip
+__all__ = ["CONNECT", "NOT_WELL", "OK", "RPC", "USAGE", "add_target", "age", "connect",
+           "exit_code", "name", "say", "timeout", "tls_of"]  # fmt: skip
 
 OK, USAGE, CONNECT, RPC, NOT_WELL = 0, 1, 2, 3, 4
 """The exit codes, as those of probe."""
 
+_LONGEST: Final = 366 * 86400.0  # seconds
+_LONGEST_LINE: Final = 1000  # characters; a server can say what it likes
 _TLS_FLAGS: Final = (
     ("ca-cert", "FILE", "trust these certificates (default: the system's)"),
     ("client-cert", "FILE", "our own certificate; needs --tls-client-key"),
@@ -31,10 +34,29 @@ _TLS_FLAGS: Final = (
 )
 
 
-def duration(text: str) -> float:
-    """Read the seconds of a flag, for argparse."""
+def age(text: str) -> float:
+    """Read the seconds of a flag that may be 0, for argparse."""
     try:
-        return float(parse_duration(text))
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a year: write less, like 1h")
+    return float(seconds)
+
+
+def timeout(text: str) -> float:
+    """Read the seconds of a flag that must be longer than 0, for argparse."""
+    seconds = age(text)
+    if seconds == 0:
+        raise argparse.ArgumentTypeError("it must be longer than 0, like 1s")
+    return seconds
+
+
+def name(text: str) -> str:
+    """Read the name of something, for argparse."""
+    try:
+        return utf8(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -46,8 +68,8 @@ def add_target(parser: Parser) -> None:
     )
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--tls", action="store_true", help="use TLS (default: plaintext)")
-    for name, metavar, text in _TLS_FLAGS:
-        tls.add_argument(f"--tls-{name}", default="", metavar=metavar, help=text)
+    for flag, metavar, text in _TLS_FLAGS:
+        tls.add_argument(f"--tls-{flag}", default="", metavar=metavar, help=text)
     tls.add_argument(
         "--tls-no-verify", action="store_true", help="accept any certificate: INSECURE"
     )
@@ -72,9 +94,9 @@ def tls_of(arguments: argparse.Namespace, parser: Parser) -> Tls | None:
     return tls if arguments.tls else None
 
 
-def connect(address: str, timeout: float, tls: Tls | None) -> Connection:
-    """Connect to the server at `address` within `timeout` seconds; raises ClientError."""
-    return Connection.connect(parse_address(address), timeout, tls)
+def connect(address: str, within: float, tls: Tls | None) -> Connection:
+    """Connect to the server at `address` within so many seconds; raises ClientError."""
+    return Connection.connect(parse_address(address), within, tls)
 
 
 def exit_code(error: ClientError) -> int:
@@ -89,4 +111,4 @@ def exit_code(error: ClientError) -> int:
 
 def say(verb: str, error: object) -> None:
     """Print one line to standard error."""
-    sys.stderr.write(f"petsage-grpc {verb}: {error}\n")
+    sys.stderr.write(printable(f"petsage-grpc {verb}: {error}")[:_LONGEST_LINE] + "\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from petsage_grpc import __version__
 from petsage_grpc.cli._goflags import Flags, UsageError, parse_flags
+from petsage_grpc.cli._text import printable, utf8
 from petsage_grpc.core.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -68,15 +69,6 @@ def _read_time(text: str) -> float:
     return seconds
 
 
-def _read_service(text: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("the name is not UTF-8; write it so") from None
-    return text
-
-
 def _read_header(text: str) -> tuple[str, str]:
     from petsage_grpc.rpc.client import check_metadata  # noqa: PLC0415 -- few give headers
 
@@ -96,7 +88,7 @@ def _read_user_agent(text: str) -> str:
 
 _FLAGS: Final[Flags] = {
     "addr": str,
-    "service": _read_service,
+    "service": utf8,
     "rpc-header": _read_header,
     "user-agent": _read_user_agent,
     "gzip": bool,
@@ -319,13 +311,6 @@ def _say_options(options: _Options) -> None:
 
 def _say(line: str) -> None:
     """Print one line to standard error, whatever is in it and whether or not anybody reads it."""
-    shown = line if line.isprintable() else "".join(map(_escape, line))
     if sys.stderr:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{shown[:_LONGEST_LINE]}\n")
-
-
-def _escape(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode()
+            sys.stderr.write(f"{printable(line)[:_LONGEST_LINE]}\n")

@@ -30,6 +30,8 @@ class _Signals:
         self.received += 1
         if self.listener is not None:
             self.listener()
+        if self.received > 1:  # it stops at once already; a storm of them would only slow it down
+            self.ignore()
 
     def ignore(self) -> None:
         """Let nothing disturb what is left to do: a default handler would end it with an error."""

@@ -23,12 +23,15 @@ from petsage_grpc.cli._ask import (
     RPC,
     USAGE,
     add_target,
+    age,
     connect,
-    duration,
     exit_code,
+    name,
     say,
+    timeout,
     tls_of,
 )
+from petsage_grpc.cli._text import printable
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc.client import ClientError
 
@@ -80,17 +83,19 @@ def _parser() -> Parser:
         "            4 failing, 5 degraded with --strict",
     )
     add_target(parser)
-    parser.add_argument("--feature", default="", metavar="NAME", help="ask for one feature")
     parser.add_argument(
-        "--check", action="append", default=[], metavar="NAME",
+        "--feature", type=name, default="", metavar="NAME", help="ask for one feature"
+    )
+    parser.add_argument(
+        "--check", type=name, action="append", default=[], metavar="NAME",
         help="show this check only; may be given more than once",
     )  # fmt: skip
     parser.add_argument(
-        "--max-age", type=duration, metavar="TIME",
+        "--max-age", type=age, metavar="TIME",
         help="have results older than this fetched anew, such as 5s or 0",
     )  # fmt: skip
     parser.add_argument(
-        "--timeout", type=duration, default=5.0, metavar="TIME",
+        "--timeout", type=timeout, default=5.0, metavar="TIME",
         help="for the connection, and again for the answer (default: 5s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
@@ -115,7 +120,7 @@ def _table(response: SmokeTestResponse) -> str:
         f"up {format_duration(round(up))}",
         f"at {now:%Y-%m-%dT%H:%M:%SZ}",
     )
-    lines = [response.message, "  ".join(facts)]
+    lines = [printable(response.message), printable("  ".join(facts))]
     rows = [_COLUMNS, *(_row(check, now) for check in response.checks)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
@@ -123,15 +128,16 @@ def _table(response: SmokeTestResponse) -> str:
 
 
 def _row(check: CheckResult, now: datetime.datetime) -> tuple[str, ...]:
-    age = latency = "-"
+    since = latency = "-"
     if check.HasField("checked_at"):
         seconds = (now - check.checked_at.ToDatetime(datetime.UTC)).total_seconds()
-        age = format_duration(round(max(0.0, seconds), 1))
+        since = format_duration(round(max(0.0, seconds), 1))
         latency = format_duration(check.latency.ToNanoseconds() / 1e9)
-    gates = ", ".join('""' if name == "" else name for name in check.gates) or "-"
+    gates = ", ".join(gate or '""' for gate in check.gates) or "-"
     message = check.detail or check.message or "-"
-    return (check.name, _word(check.status), age, latency, str(check.consecutive_failures), gates,
-            message)  # fmt: skip
+    failures = str(check.consecutive_failures)
+    cells = (check.name, _word(check.status), since, latency, failures, gates, message)
+    return tuple(map(printable, cells))
 
 
 def _word(status: Status) -> str:

@@ -13,9 +13,10 @@ from petsage_grpc.cli._ask import (
     USAGE,
     add_target,
     connect,
-    duration,
     exit_code,
+    name,
     say,
+    timeout,
     tls_of,
 )
 from petsage_grpc.core.units import format_duration
@@ -39,14 +40,18 @@ def main(argv: Sequence[str]) -> int:
     )
     add_target(parser)
     parser.add_argument(
-        "--service", default="", metavar="NAME", help='the health name (default: "", all of it)'
+        "--service",
+        type=name,
+        default="",
+        metavar="NAME",
+        help='the health name (default: "", all of it)',
     )
     parser.add_argument(
-        "--timeout", type=duration, default=60.0, metavar="TIME",
+        "--timeout", type=timeout, default=60.0, metavar="TIME",
         help="how long to wait at most (default: 60s)",
     )  # fmt: skip
     parser.add_argument(
-        "--every", type=duration, default=0.25, metavar="TIME",
+        "--every", type=timeout, default=0.25, metavar="TIME",
         help="time between two tries (default: 250ms)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
@@ -75,11 +80,11 @@ def main(argv: Sequence[str]) -> int:
         return CONNECT
 
 
-def _try(address: str, service: str, timeout: float, tls: Tls | None) -> tuple[int, str, bool]:
+def _try(address: str, service: str, patience: float, tls: Tls | None) -> tuple[int, str, bool]:
     """Ask once; return the exit code that it means, what was seen, and whether it is hopeless."""
     try:
-        with connect(address, timeout, tls) as connection:
-            answer = connection.call(CHECK, encode_request(service), timeout)
+        with connect(address, patience, tls) as connection:
+            answer = connection.call(CHECK, encode_request(service), patience)
         status = status_name(decode_status(answer))
     except ClientError as error:
         hopeless = isinstance(error, AddressError | TlsOptionError)

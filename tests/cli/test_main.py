@@ -1,9 +1,13 @@
 """The command line as a whole: its verbs, its help and its mistakes."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from petsage_grpc.cli import VERBS, main
-from tests.processes import run
+from tests.processes import PATIENCE, PETSAGE, clean_environment, run, started
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in VERBS)], ids=["all", *VERBS])
@@ -29,3 +33,29 @@ def test_a_verb_that_does_not_exist_is_exit_2_and_one_line(
     assert problem in said
     assert "serve, probe, smoke, wait, checks" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["checks"]])
+def test_output_that_nobody_takes_is_no_traceback(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with started(*arguments, stdout=writing, stderr=subprocess.PIPE) as process:
+        assert process.communicate(timeout=PATIENCE)[1] == ""
+        assert process.returncode == 74
+    os.close(writing)
+    with Path("/dev/full").open("w") as full:
+        pipe = subprocess.PIPE
+        with started(*arguments, stdout=full.fileno(), stderr=pipe) as process:
+            said = process.communicate(timeout=PATIENCE)[1]
+        assert said == "petsage-grpc: the system refuses: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["checks"], ["bogus"], ["probe"]])
+def test_closed_standard_streams_are_no_traceback(arguments: list[str], tmp_path: Path) -> None:
+    command = " ".join([*PETSAGE, *arguments])
+    ended = subprocess.run(
+        ["sh", "-c", f"{command} >&- 2>{tmp_path}/said; {command} >&- 2>&-"],
+        capture_output=True, text=True, timeout=PATIENCE, check=False, env=clean_environment(),
+    )  # fmt: skip
+    assert ended.stderr == ""
+    assert "Traceback" not in (tmp_path / "said").read_text()

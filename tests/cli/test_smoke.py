@@ -78,6 +78,10 @@ def test_what_is_wrong_is_shown_and_is_the_exit_code(unwell: tuple[Served, int])
         pytest.param(
             ["{}", "--tls", "--tls-ca-cert", "/no/ca.pem"], 1, "/no/ca.pem", id="no such file"
         ),
+        pytest.param(["{}", "--max-age", "9" * 20 + "s"], 1, "more than a year", id="huge age"),
+        pytest.param(["{}", "--timeout", "0"], 1, "longer than 0", id="no time"),
+        pytest.param(["{}", "--feature", "\udcff"], 1, "not UTF-8", id="feature not UTF-8"),
+        pytest.param(["{}", "--check", "\udcff"], 1, "not UTF-8", id="check not UTF-8"),
         pytest.param(["127.0.0.1:1"], 2, "connection refused", id="nobody listens"),
         pytest.param(["127.0.0.1"], 2, "the port is missing", id="no port"),
         pytest.param(["{}", "--tls"], 2, "does not speak TLS", id="TLS against plaintext"),

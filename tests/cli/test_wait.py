@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.processes import PATIENCE, run, served, settings_file, started
 
 
@@ -51,7 +53,8 @@ def test_it_does_not_wait_for_what_waiting_will_not_mend() -> None:
     assert "the port is missing" in ended.stderr
 
 
-def test_a_mistake_is_exit_1_and_one_line() -> None:
-    ended = run("wait")
+@pytest.mark.parametrize("arguments", [[], ["x:1", "--service", "\udcff"], ["x:1", "--every=0"]])
+def test_a_mistake_is_exit_1_and_one_line(arguments: list[str]) -> None:
+    ended = run("wait", *arguments)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
