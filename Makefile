@@ -35,7 +35,7 @@ stubs-check: $(VENV)/.dev ## fail when the generated stubs are stale
 clients: ## build the real clients that the tests ask with (needs Go)
 	@tests/clients/build
 
-client-tests: $(VENV)/.test clients ## run the tests that need the real clients; none may be skipped
+client-tests: $(VENV)/.test clients ## build the real clients, and fail unless their tests run
 	@CI=true $(BIN)/python -m pytest -m clients $(TEST)
 
 bench: $(VENV)/.dev ## measure against the reference (needs h2load)

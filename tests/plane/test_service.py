@@ -98,6 +98,40 @@ async def test_a_second_request_stops_it_at_once() -> None:
     await life.channel.close()
 
 
+async def open_stream(life: Life) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
+    """Open a call that does not end by itself."""
+    method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = life.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    )
+    call = method()
+    await call.wait_for_connection()
+    await call.write(b"")
+    await call.read()
+    return call
+
+
+async def test_a_call_that_does_not_end_is_cancelled_when_the_grace_time_is_over() -> None:
+    life = await Life.begin(drain_delay=0, grace=1.6)
+    call = await open_stream(life)
+    life.service.request_stop()
+    await asyncio.wait_for(life.running, 10)
+    assert await call.code() is not grpc.StatusCode.OK
+    await life.channel.close()
+
+
+async def test_a_second_request_does_not_wait_for_calls_that_do_not_end() -> None:
+    life = await Life.begin(drain_delay=0, grace=2000)
+    call = await open_stream(life)
+    life.service.request_stop()
+    while not life.service._names.closed:
+        await asyncio.sleep(0)
+    assert not life.running.done()
+    life.service.request_stop()
+    await asyncio.wait_for(life.running, 10)
+    assert await call.code() is not grpc.StatusCode.OK
+    await life.channel.close()
+
+
 async def test_a_request_before_it_listens_ends_it_after_a_drain() -> None:
     settings = load_settings(
         environ={}, listen="127.0.0.1:0", checks={}, drain_delay=0, grace=0.001
