@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 from petsage_grpc.checks import KINDS, UnknownKindError, load_kind
 from petsage_grpc.core.policy import Policy
+from petsage_grpc.core.text import utf8
 from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
 from petsage_grpc.errors import SettingsError
 from petsage_grpc.settings import BadSettingError, CheckSettings, Settings, dotted
@@ -193,7 +194,10 @@ def _resolve(raw: Any, environ: Mapping[str, str], referenced: set[str]) -> Any:
         if name not in environ:
             raise ValueError(f"{match[0]}: the environment has no such variable: set it")
         referenced.add(name)
-        return environ[name]
+        try:
+            return utf8(environ[name])
+        except ValueError as error:
+            raise ValueError(f"{match[0]}: {error}") from None
 
     return _Text(_REFERENCE.sub(look_up, raw), written=raw)
 
@@ -207,7 +211,10 @@ def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[st
             continue
         bare = variable.removeprefix(ENV_PREFIX)
         if bare in known:
-            found[known[bare]] = _Text(text)
+            try:
+                found[known[bare]] = _Text(utf8(text))
+            except ValueError as error:
+                raise _error(variable, str(error)) from None
         elif variable not in referenced and not _SERVICE_LINK.fullmatch(f"{bare}={text}"):
             mend = _did_you_mean(bare.upper(), known, "unset it, or name it otherwise", ENV_PREFIX)
             raise _error(variable, f"no such setting; {mend}")

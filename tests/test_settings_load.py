@@ -972,3 +972,14 @@ def test_the_fields_of_a_kind_are_told_with_type_default_and_help() -> None:
 def test_a_kind_without_settings_is_a_mistake_of_its_developer() -> None:
     with pytest.raises(TypeError, match=r"^Check is no dataclass, so it has no settings$"):
         list(fields_of(Check))
+
+
+def test_a_variable_that_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={"PETSAGE_MESSAGE": "\udcff"})
+    assert str(caught.value) == "PETSAGE_MESSAGE: it is not UTF-8: write it so"
+    path = tmp_path / "petsage.toml"
+    path.write_text('message = "${NAME}"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environ={"NAME": "\udcff"})
+    assert str(caught.value) == f"{path}: message: ${{NAME}}: it is not UTF-8: write it so"

@@ -22,6 +22,11 @@ _SYSTEM: Final = 74  # an input or output error in sysexits.h; none of the verbs
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code of the process."""
+    for descriptor in range(3):  # one that was closed would soon be that of some connection
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before we started
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 -- until the end

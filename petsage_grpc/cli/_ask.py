@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 from petsage_grpc.cli._arguments import Parser
-from petsage_grpc.cli._text import printable, utf8
+from petsage_grpc.core.text import printable, utf8
 from petsage_grpc.core.units import parse_duration
 from petsage_grpc.rpc.client import (
     AddressError,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from petsage_grpc import __version__
 from petsage_grpc.cli._goflags import Flags, UsageError, parse_flags
-from petsage_grpc.cli._text import printable, utf8
+from petsage_grpc.core.text import printable, utf8
 from petsage_grpc.core.units import format_duration, parse_duration
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ class _Signals:
 
     def _receive(self, *_: object) -> None:
         self.received += 1
-        if self.listener is not None:
-            self.listener()
+        if self.listener is None:
+            os._exit(0)  # nothing listens yet, and what holds the start may hold it for long
+        self.listener()
         if self.received > 1:  # it stops at once already; a storm of them would only slow it down
             self.ignore()
 
@@ -42,6 +43,7 @@ class _Signals:
 def main(argv: Sequence[str]) -> int:
     """Run the service until it is told to stop; return the exit code."""
     signals = _Signals()  # importing takes a while, and a signal may come meanwhile
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is told by us, once
     arguments = _parser().parse_args(argv)
 
     from petsage_grpc.errors import PetsageError  # noqa: PLC0415 -- after the signals are caught
@@ -83,17 +85,13 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
     async def live() -> None:
         service, loop = Service(settings), asyncio.get_running_loop()
         signals.listener = lambda: loop.call_soon_threadsafe(service.request_stop)
-        try:
-            if not signals.received:
-                await service.run()
-        finally:
-            signals.listener = None
+        await service.run()
 
     with LogPipeline(settings.log_level) as logs:
         try:
             asyncio.run(live())
         finally:
-            signals.ignore()
+            signals.ignore()  # the loop that listened is closed
             if not logs.close(_LAST_LINES) and sys.exception() is None:
                 # The interpreter would wait for ever for a standard output that takes nothing.
                 os._exit(0)

@@ -31,7 +31,7 @@ from petsage_grpc.cli._ask import (
     timeout,
     tls_of,
 )
-from petsage_grpc.cli._text import printable
+from petsage_grpc.core.text import printable
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc.client import ClientError
 
@@ -57,20 +57,25 @@ def main(argv: Sequence[str]) -> int:
         with connect(arguments.address, arguments.timeout, tls) as connection:
             raw = connection.call(_METHOD, request.SerializeToString(), arguments.timeout)
         response = SmokeTestResponse.FromString(raw)
+        shown = _json(response) if arguments.json else _table(response)
     except ClientError as error:
         say("smoke", error)
         return exit_code(error)
-    except DecodeError:
-        say("smoke", "the answer is no SmokeTestResponse: is this a petsage-grpc server?")
+    except (DecodeError, ValueError, OverflowError) as error:
+        say("smoke", f"the answer is no SmokeTestResponse: is it a petsage-grpc server? ({error})")
         return RPC
     except KeyboardInterrupt:
         say("smoke", "interrupted")
         return RPC
-    sys.stdout.write(_json(response) if arguments.json else _table(response))
-    if response.status == STATUS_OK:
+    sys.stdout.write(shown)
+    return _exit_code(response.status, strict=arguments.strict)
+
+
+def _exit_code(status: Status, *, strict: bool) -> int:
+    if status == STATUS_OK:
         return OK
-    if response.status == STATUS_DEGRADED:
-        return DEGRADED if arguments.strict else OK
+    if status == STATUS_DEGRADED:
+        return DEGRADED if strict else OK
     return NOT_WELL
 
 

@@ -60,8 +60,11 @@ def main(argv: Sequence[str]) -> int:
     end, shown = started + arguments.timeout, ""
     try:
         while True:
-            patience = max(0.001, min(_PATIENCE, end - time.monotonic()))
-            code, said, hopeless = _try(arguments.address, arguments.service, patience, tls)
+            patience = min(_PATIENCE, end - time.monotonic())
+            cut_short = shown and patience < _PATIENCE
+            outcome = _try(arguments.address, arguments.service, patience, tls)
+            if not cut_short or outcome[0] in (OK, NOT_WELL):
+                code, said, hopeless = outcome  # one that our own deadline ended says nothing
             waited = format_duration(round(time.monotonic() - started, 1))
             if code == OK:
                 sys.stderr.write(f"status: SERVING after {waited}\n")
@@ -70,11 +73,10 @@ def main(argv: Sequence[str]) -> int:
                 shown = said
             if code == OK or hopeless:
                 return code
-            left = end - time.monotonic()
-            if left <= 0:
+            time.sleep(max(0.0, min(arguments.every, end - time.monotonic())))
+            if time.monotonic() >= end:
                 say("wait", f"gave up after {waited}")
                 return code
-            time.sleep(min(arguments.every, left))
     except KeyboardInterrupt:
         say("wait", "interrupted")
         return CONNECT

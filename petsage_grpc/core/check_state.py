@@ -28,8 +28,9 @@ class Result:
 class CheckState:
     """What the results of one check amount to.
 
-    The first result decides at once; after it, `fall` failures or `rise` passes in a row turn the
-    state. A result that is too old makes the verdict STALE without any new result.
+    The first result decides at once, and so does the first after one that went stale. After it
+    `fall` failures or `rise` passes in a row turn the state. A result that is too old makes the
+    verdict STALE without any new result.
     """
 
     __slots__ = ("_contrary", "_passing", "failures", "has_passed", "last", "policy")
@@ -46,11 +47,12 @@ class CheckState:
 
     def observe(self, result: Result) -> None:
         """Take in a result."""
-        first, self.last = self.last is None, result
+        # One that nothing fresh precedes decides like the first: never green on a failure.
+        decides, self.last = result.at >= self.fresh_until, result
         self.failures = 0 if result.passed else self.failures + 1
         needed = self.policy.rise if result.passed else self.policy.fall
         self._contrary = self._contrary + 1 if result.passed != self._passing else 0
-        if first or self._contrary >= needed:
+        if decides or self._contrary >= needed:
             self._passing = result.passed
             self._contrary = 0
         self.has_passed = self.has_passed or self._passing

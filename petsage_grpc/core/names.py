@@ -15,17 +15,16 @@ class NamesClosedError(Exception):
 
 
 class Watcher:
-    """One slot with the newest status of a name; what was not taken in time is overwritten.
+    """Follows a name: it takes the newest status, and what was not taken in time is never seen.
 
     Used as a context manager: it is forgotten when the block is left.
     """
 
-    __slots__ = ("_names", "_newest", "_taken", "_wakeup", "name")
+    __slots__ = ("_names", "_taken", "_wakeup", "name")
 
-    def __init__(self, names: "Names", name: str, newest: Status) -> None:
+    def __init__(self, names: "Names", name: str) -> None:
         self.name = name
         self._names = names
-        self._newest = newest
         self._taken: Status | None = None
         self._wakeup: asyncio.Future[None] | None = None
 
@@ -44,7 +43,8 @@ class Watcher:
 
         Raises NamesClosedError once the last status has been taken and there will be no other.
         """
-        while self._newest is self._taken:
+        # Read when it is taken, not when it was put: it may have gone stale on the way.
+        while (status := self._names.read(self.name)) is self._taken:
             if self._names.closed:
                 raise NamesClosedError
             self._wakeup = asyncio.get_running_loop().create_future()
@@ -52,13 +52,8 @@ class Watcher:
                 await self._wakeup
             finally:
                 self._wakeup = None
-        self._taken = self._newest
-        return self._taken
-
-    def _offer(self, status: Status) -> None:
-        if status is not self._newest:
-            self._newest = status
-            self._wake()
+        self._taken = status
+        return status
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -98,14 +93,15 @@ class Names:
         return len(self._answers)
 
     def put(self, name: str, answer: Answer) -> None:
-        """Register a name or renew its answer, and wake its watchers if the status changed."""
+        """Register a name or renew its answer, and wake the watchers that have not seen it."""
         self._answers[name] = answer
         for watcher in self._watchers.get(name, ()):
-            watcher._offer(answer.status)
+            if watcher._taken is not answer.status:
+                watcher._wake()
 
     def watch(self, name: str) -> Watcher:
         """Follow a name, known or not, from its present status on."""
-        watcher = Watcher(self, name, self.read(name))
+        watcher = Watcher(self, name)
         self._watchers.setdefault(name, set()).add(watcher)
         return watcher
 

@@ -5,6 +5,8 @@ from typing import NoReturn, Protocol, TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
+from petsage_grpc.core.text import printable
+
 __all__ = ["Context", "abort", "parse", "quote"]
 
 _LONGEST_QUOTE = 200
@@ -47,5 +49,6 @@ async def abort(context: Context, code: str, details: str) -> NoReturn:
 
 
 def quote(text: str) -> str:
-    """Put a caller's text into quotes, shortened: trailers have little room."""
-    return f'"{text}"' if len(text) <= _LONGEST_QUOTE else f'"{text[:_LONGEST_QUOTE]}…"'
+    """Put a caller's text into quotes, fit for a log line, and shortened as for a trailer."""
+    shown = printable(text)
+    return f'"{shown}"' if len(shown) <= _LONGEST_QUOTE else f'"{shown[:_LONGEST_QUOTE]}…"'

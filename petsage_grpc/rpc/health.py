@@ -62,14 +62,17 @@ class _Sends:
         return self._begun.pop(watcher, None) is not None
 
     def _look(self) -> None:
-        loop, self._timer = asyncio.get_running_loop(), None
+        loop, self._timer, late = asyncio.get_running_loop(), None, 0
         while self._begun:
             watcher, begun = next(iter(self._begun.items()))
             if loop.time() < begun + self.timeout:
                 self._timer = loop.call_at(begun + self.timeout, self._look)
-                return
+                break
             del self._begun[watcher]
             self._evict(watcher)
+            late += 1
+        if late:  # one line for a crowd: clients must not fill the log
+            _log.warning("evicted %d watchers that took no update in time", late)
 
 
 class HealthServicer:
@@ -166,7 +169,6 @@ class HealthServicer:
     def _evict(self, watcher: Watcher) -> None:
         self._followers -= 1
         watcher.leave()
-        _log.warning("a watcher of %s took no update in time: evicted", quote(watcher.name))
 
     def _give_memory_back(self) -> None:
         """Let the system have what a crowd of watchers needed, once it has left."""

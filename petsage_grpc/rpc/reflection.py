@@ -1,9 +1,11 @@
 """Server reflection, with the methods' own names: `grpcurl describe` and ghz ask for those."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -37,8 +39,16 @@ def reflection_handlers(services: Iterable[str]) -> "dict[str, grpc.RpcMethodHan
     """Make the handler that tells clients of these services and of how to call them."""
     names = (*services, REFLECTION_SERVICE)
     servicer = reflection.aio.ReflectionServicer(names, _Pool())  # type: ignore[no-untyped-call]
+
+    async def reflect(requests: AsyncIterator[Any], context: Any) -> None:  # noqa: ANN401 -- grpc's
+        try:
+            async for response in servicer.ServerReflectionInfo(requests, context):
+                await context.write(response)
+        except grpc.aio.BaseError as error:  # it went away with a message under way
+            raise asyncio.CancelledError from error
+
     handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        reflect,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

@@ -22,6 +22,7 @@ __all__ = ["Server"]
 _PENDING: Final = 100_000
 _KEEPALIVE_TIME_MS: Final = 60_000
 _KEEPALIVE_TIMEOUT_MS: Final = 20_000
+_CONNECT_TIMEOUT: Final = 1.0
 _LONGEST_UNIX_PATH: Final = 107
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 -- to know them, not to listen there
 
@@ -191,10 +192,13 @@ def _free_unix_socket(address: str, path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_CONNECT_TIMEOUT)  # a server that accepts nobody is one too
         try:
             client.connect(str(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
+        except (TimeoutError, BlockingIOError):
+            raise BindError(f"can not listen on {address}: a server that is stuck has it") from None
         except OSError as error:
             raise BindError(f"can not listen on {address}: {error.strerror}") from None
         else:

@@ -17,6 +17,7 @@ WHOLE_BACKEND: Final = "smoke_test"
 """The feature that stands for all of them."""
 
 _MOST_NAMED: Final = 10
+_NANOS: Final = 1_000_000_000
 
 
 class SmokeTestServicer:
@@ -76,7 +77,10 @@ class SmokeTestServicer:
         except KeyError as error:
             await abort(context, "NOT_FOUND", f"unknown check {quote(error.args[0])}")
         if request.HasField("max_age"):
-            max_age = request.max_age.seconds + request.max_age.nanos * 1e-9
+            seconds, nanos = request.max_age.seconds, request.max_age.nanos
+            max_age = seconds + nanos * 1e-9
+            if abs(nanos) >= _NANOS or seconds * nanos < 0:
+                await abort(context, "INVALID_ARGUMENT", "max_age is not a valid Duration")
             if max_age < 0:
                 await abort(context, "INVALID_ARGUMENT", "max_age must not be negative")
             await self._monitor.refresh(max_age, names)

@@ -404,7 +404,7 @@ A = "-addr=127.0.0.1:1"
         ([A, "-connect-timeout=0s"], "-connect-timeout: it must be longer than 0"),
         ([A, "-connect-timeout=25h"], "-connect-timeout: it must be longer than 0 and at most"),
         ([A, "-connect-timeout", "9" * 400 + "s"], "-connect-timeout: it must be longer than 0"),
-        ([A, "-service=\udcff"], "-service: the name is not UTF-8"),
+        ([A, "-service=\udcff"], "-service: it is not UTF-8: write it so"),
         ([A, "-user-agent=a\nb"], "-user-agent: only printable ASCII can be sent"),
         ([A, "-tls-no-verify"], "specified -tls-no-verify without specifying -tls; add -tls"),
         ([A, "-tls-ca-cert=x"], "specified -tls-ca-cert without specifying -tls; add -tls"),

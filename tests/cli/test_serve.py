@@ -309,3 +309,32 @@ def test_python_m_is_the_same_as_the_command() -> None:
     script = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert module.stdout == script.stdout
     assert re.fullmatch(r"petsage-grpc \d+\.\d+\.\d+\n", script.stdout)
+
+
+def test_a_start_that_waits_for_its_settings_can_be_ended(tmp_path: Path) -> None:
+    pipe = tmp_path / "petsage.toml"
+    os.mkfifo(pipe)
+    # Opening it returns once the service has opened it too.
+    with started("serve", "--config", str(pipe)) as process, pipe.open("w"):
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_closed_standard_streams_are_no_trouble(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/it.sock"
+    command = f"exec {' '.join(PETSAGE)} serve --listen {address} <&- >&- 2>&-"
+    with subprocess.Popen(
+        ["sh", "-c", command], env=clean_environment(PETSAGE_DRAIN_DELAY="0")
+    ) as process:
+        assert run("wait", address).returncode == 0
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_what_a_caller_sends_can_not_forge_a_line_of_the_log(tmp_path: Path) -> None:
+    with served() as process, client_of(process.address) as client:
+        with pytest.raises(grpc.RpcError) as caught:
+            client.check("x\n2026 ERROR forged \x1b[31m")
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.details() == r'unknown health name "x\n2026 ERROR forged \x1b[31m"'
+        assert not any("forged" in line for line in process.lines)

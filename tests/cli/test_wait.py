@@ -1,6 +1,11 @@
 """`wait` against real services: it returns as soon as there is one that serves, or gives up."""
 
+import asyncio
+import contextlib
+import queue
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +50,51 @@ def test_it_gives_up_with_what_the_last_try_ended_with(tmp_path: Path) -> None:
     assert "connection refused" in refused.stderr
     for ended in (not_serving, unknown, refused):
         assert "gave up after" in ended.stderr.splitlines()[-1]
+
+
+@contextlib.contextmanager
+def distant(address: str, delay: float) -> Iterator[str]:
+    """Stand between a client and a server at `address`, and pass on what it says `delay` late."""
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(delay)
+                writer.write(data)
+            writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = address.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pipe(reader, far_writer), pipe(far_reader, writer))
+
+    async def listen() -> None:
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        ready.put(server.sockets[0].getsockname()[1])
+        with contextlib.suppress(asyncio.CancelledError):
+            await server.serve_forever()
+
+    ready: queue.Queue[int] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(listen()))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{ready.get(timeout=PATIENCE)}"
+    finally:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join(PATIENCE)
+        loop.close()
+
+
+def test_its_own_deadline_does_not_hide_what_a_distant_server_said(tmp_path: Path) -> None:
+    config = settings_file(
+        tmp_path, "[checks.disk]", 'kind = "disk"', 'directory = "/no/such/directory"'
+    )
+    with served("--config", str(config)) as process, distant(process.address, 0.02) as address:
+        not_serving = run("wait", address, "--timeout", "1s")
+        unknown = run("wait", address, "--timeout", "1s", "--service", "nobody")
+    assert (not_serving.returncode, unknown.returncode) == (4, 3)
+    assert "DEADLINE" not in unknown.stderr
 
 
 def test_it_does_not_wait_for_what_waiting_will_not_mend() -> None:

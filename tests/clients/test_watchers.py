@@ -43,20 +43,21 @@ def test_two_thousand_watchers_at_once_all_get_their_first_status(
 
 
 def test_a_crowd_of_watchers_of_unknown_names_leaves_nothing_behind(follow: Follow) -> None:
-    with served() as process:
+    # As `make serve` does: Python's own allocator can not give back what is in small pieces.
+    with served(PYTHONMALLOC="malloc") as process:
         process.wait_for("check disk is passing")
 
-        def come_and_go() -> int:
+        def come_and_go(watchers: int) -> int:
             crowd = follow(
-                process.address, "-service", "unknown", "-distinct", "-watchers", "3000",
+                process.address, "-service", "unknown", "-distinct", "-watchers", str(watchers),
                 "-connections", "10", "-until-first",
             )  # fmt: skip
-            assert crowd.event("first")["statuses"] == {"SERVICE_UNKNOWN": 3000}
+            assert crowd.event("first")["statuses"] == {"SERVICE_UNKNOWN": watchers}
             assert crowd.process.wait(PATIENCE) == 0
             return settled_memory(process)
 
-        before = come_and_go()  # the first crowd shapes the allocator's arenas
-        assert come_and_go() < 1.1 * before
+        before = come_and_go(50)  # what watching needs at all is in memory then
+        assert come_and_go(3000) < 1.1 * before
 
 
 def test_each_watcher_sees_each_change_once(follow: Follow, tmp_path: Path) -> None:

@@ -71,11 +71,15 @@ def test_stale_after_overrides_the_default_age() -> None:
     assert state.verdict(100.0) is Verdict.STALE
 
 
-def test_a_passing_check_that_went_stale_passes_again_with_the_next_pass() -> None:
+@pytest.mark.parametrize("before", ["p", "f", "pff", "fp"])
+@pytest.mark.parametrize(("letter", "verdict"), [("p", "P"), ("f", "F")])
+def test_the_first_result_after_a_stale_one_decides_at_once(
+    before: str, letter: str, verdict: str
+) -> None:
     state = CheckState(POLICY)
-    feed(state, "p")
+    feed(state, before)
     assert state.verdict(500.0) is Verdict.STALE
-    assert feed(state, "p", start=501.0) == "P"
+    assert feed(state, letter, start=501.0) == verdict
 
 
 def test_failures_in_a_row_are_counted_from_the_first_and_forgotten_with_a_pass() -> None:

@@ -83,6 +83,21 @@ async def test_a_slow_watcher_gets_the_newest_status_only(names: Names) -> None:
         waiting.cancel()
 
 
+async def test_a_watcher_never_takes_a_status_that_went_stale_before_it_could(
+    names: Names, clock: ManualClock
+) -> None:
+    names.put("a", NOT_SERVING)
+    with names.watch("a") as watcher:
+        await watcher.next()
+        waiting = asyncio.create_task(watcher.next())
+        await settle()
+        names.put("a", Answer(Status.SERVING, fresh_until=clock.now() + 5))
+        clock.jump(5)
+        await settle()
+        assert not waiting.done()
+        waiting.cancel()
+
+
 async def test_watchers_take_their_last_status_and_end_when_the_names_are_closed(
     names: Names,
 ) -> None:

@@ -1,5 +1,6 @@
 """Where the server listens, and what it says when it can not."""
 
+import contextlib
 import re
 import socket
 from pathlib import Path
@@ -134,6 +135,20 @@ async def test_the_socket_of_a_living_server_is_not_taken_over(tmp_path: Path) -
         with pytest.raises(BindError, match="a server listens there"):
             await Service(settings_for(address)).start()
         assert await answers(address)
+
+
+async def test_the_socket_of_a_server_that_is_stuck_is_not_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "it.sock")
+    with socket.socket(socket.AF_UNIX) as stuck, contextlib.ExitStack() as stack:
+        stuck.bind(path)
+        stuck.listen(0)
+        while True:  # until its backlog is full
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            if client.connect_ex(path) != 0:
+                break
+        with pytest.raises(BindError, match="a server that is stuck has it"):
+            await Service(settings_for(f"unix:{path}")).start()
 
 
 async def test_the_socket_of_a_dead_server_is_replaced(tmp_path: Path) -> None:

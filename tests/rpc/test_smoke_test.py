@@ -104,6 +104,10 @@ async def test_some_checks_can_be_asked_for(serve: Serve) -> None:
             pb.SmokeTestRequest(max_age=Duration(nanos=-1)), grpc.StatusCode.INVALID_ARGUMENT,
             "max_age must not be negative", id="barely negative max_age",
         ),
+        pytest.param(
+            pb.SmokeTestRequest(max_age=Duration(seconds=-1, nanos=2_000_000_000)),
+            grpc.StatusCode.INVALID_ARGUMENT, "max_age is not a valid Duration", id="no max_age",
+        ),
     ],
 )  # fmt: skip
 async def test_a_wrong_request_is_told_what_is_wrong(

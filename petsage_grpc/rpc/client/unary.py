@@ -119,7 +119,7 @@ class Reply:
         status = last.get("grpc-status")
         if status is None:
             raise self._without_status()
-        code = int(status) if status.isdecimal() and status.isascii() else _UNKNOWN
+        code = int(status) if re.fullmatch("[0-9]{1,3}", status) else _UNKNOWN
         if code:
             raise RpcError(code, _percent_decode(last.get("grpc-message", "")))
         length = int.from_bytes(self._body[1:_PREFIX], "big")

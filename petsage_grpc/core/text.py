@@ -1,4 +1,4 @@
-"""Makes any text fit to be shown in a terminal: what a server says may have control characters."""
+"""Makes text fit to be shown and sent: what comes from elsewhere may have control characters."""
 
 __all__ = ["printable", "utf8"]
 
@@ -15,10 +15,10 @@ def _escape(character: str) -> str:
 
 
 def utf8(text: str) -> str:
-    """Return a name from the command line; raises ValueError when it can not be sent."""
+    """Return a text that can be sent; raises ValueError when it can not."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("the name is not UTF-8; write it so") from None
+            raise ValueError("it is not UTF-8: write it so") from None
     return text
