@@ -1,5 +1,6 @@
 """The tables of the README say what the code does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,3 +57,14 @@ def test_the_commands_of_the_readme_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{''.join(command)}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks/results.json").read_text())["rows"]
+    assert table("Speed") == [
+        [
+            row["figure"], row["unit"], row["against"], f"{row['reference']:.4g}",
+            f"{row['ours']:.4g}", f"{row['ratio']:.2f}", row["target"] or "-",
+        ]
+        for row in measured
+    ]  # fmt: skip
