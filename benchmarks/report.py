@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import statistics
@@ -134,6 +135,7 @@ def main(figures: Mapping[str, Figure], results: Path | None = None) -> NoReturn
         sys.exit(1 if failed else 0)
     if results is not None and not failed:
         results.write_text(json.dumps(_document(rows, load_before), indent=2) + "\n")
+        _update_readme(results.parent.parent / "README.md", rows)
     met = all(row.target is None or row.target.met(row.ratio) for row in rows)
     sys.exit(0 if met and not failed else 1)
 
@@ -160,6 +162,22 @@ def _take(figures: Mapping[str, Figure], *, quick: bool) -> tuple[list[Row], dic
         except BenchError as error:
             failed.setdefault(str(error), []).append(name)
     return rows, failed
+
+
+def _update_readme(readme: Path, rows: Iterable[Row]) -> None:
+    """Put the figures, as they stand in the results, into the README's table of them."""
+    figures = [row.as_json() for row in rows]
+    lines = (
+        f"| {row['figure']} | {row['unit']} | {row['against']} | {row['reference']:.4g}"
+        f" | {row['ours']:.4g} | {row['ratio']:.2f} | {row['target'] or '-'} |\n"
+        for row in figures
+    )
+    text = readme.read_text()
+    head = re.search(r"\| figure \|.*\n\|[-|]+\n", text)
+    if head is None:
+        raise BenchError(f"{readme.name} has no table of figures")
+    rest = re.sub(r"\A(\|.*\n)*", "", text[head.end() :])
+    readme.write_text(text[: head.end()] + "".join(lines) + rest)
 
 
 def _die_tidily() -> None:

@@ -310,10 +310,10 @@ def ask(text: str) -> str:
         ),
         (
             "results that go stale between two runs",
-            disk("stale_after = 13"),
+            disk("stale_after = 12"),
             (
-                "checks.disk.stale_after: must be longer than an interval with its jitter and the"
-                " timeout (13s), or a healthy check would go stale between two runs"
+                "checks.disk.stale_after: must be longer than an interval and the"
+                " timeout (12s), or a healthy check would go stale between two runs"
             ),
         ),
         (

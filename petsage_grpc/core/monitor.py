@@ -89,7 +89,7 @@ class Monitor:
         clock: tells the time.
         refresh_interval: seconds that lie at least between two starts of a check that callers of
             `refresh` cause.
-        spread: a number between -1 and 1, by chance; it is what jitter is made of.
+        spread: a number between 0 and 1, by chance; it is what jitter is made of.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Monitor:
         clock: Clock,
         *,
         refresh_interval: float = 1.0,
-        spread: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 -- no secret
+        spread: Callable[[], float] = random.random,
     ) -> None:
         self._rules = rules
         self._names = names
@@ -293,7 +293,7 @@ class Monitor:
     def _schedule(self, entry: _Entry, delay: float) -> None:
         if entry.next_run is not None:
             entry.next_run.cancel()
-        delay *= 1 + entry.state.policy.jitter * self._spread()
+        delay *= 1 - entry.state.policy.jitter * self._spread()
         entry.next_run = self._clock.call_later(delay, lambda: self._tick(entry))
 
     @staticmethod

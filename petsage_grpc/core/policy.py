@@ -29,7 +29,8 @@ class Policy:
         default=Duration(2.0), metadata=_help("a run that takes longer has failed")
     )
     jitter: float = field(
-        default=0.1, metadata=_help("how much each interval varies by chance, as a part of it")
+        default=0.1,
+        metadata=_help("how much of each interval chance may take off, as a part of it"),
     )
     edge_interval: Duration = field(
         default=Duration(1.0),
@@ -58,10 +59,10 @@ class Policy:
         for gate in self.gates:
             if gate not in GATES:
                 raise ValueError(f"gates: {gate!r} is none of {', '.join(GATES)}")
-        longest = self.interval * (1 + self.jitter) + self.timeout
+        longest = self.interval + self.timeout
         if self.stale_after is not None and self.stale_after <= longest:
             raise ValueError(
-                "stale_after must be longer than an interval with its jitter and the timeout"
+                "stale_after must be longer than an interval and the timeout"
                 f" ({longest:g}s), or a healthy check would go stale between two runs"
             )
 

@@ -19,7 +19,7 @@ from petsage_grpc.core.policy import Policy
         ({"fall": 0}, "fall must be at least 1"),
         ({"rise": 0}, "rise must be at least 1"),
         ({"gates": ("readyness",)}, "gates: 'readyness' is none of readiness, liveness, startup"),
-        ({"stale_after": 13.0}, "stale_after must be longer than an interval"),
+        ({"stale_after": 12.0}, "stale_after must be longer than an interval"),
     ],
 )
 def test_nonsense_is_refused(settings: dict[str, Any], message: str) -> None:
