@@ -11,6 +11,7 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
 from petsage_grpc.rpc.health import MAX_LISTED
 from petsage_grpc.settings import Settings
+from tests.processes import served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -57,6 +58,15 @@ def test_the_commands_of_the_readme_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{''.join(command)}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_example_in_python_prints_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    with served() as process:
+        process.wait_for("check disk is passing")
+        process.wait_for("check log is passing")
+        exec(code.replace("127.0.0.1:50051", process.address))
+    assert capsys.readouterr().out == "True PetSage Backend is awake and purring!\n"
 
 
 def test_the_figures_are_those_that_were_measured() -> None:

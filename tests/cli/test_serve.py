@@ -13,8 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2_grpc
+from petsage_grpc.rpc import stubs as pb
 from tests.processes import (
     PATIENCE,
     PETSAGE,
@@ -38,7 +37,7 @@ class Client:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
-        self.smoke = smoke_test_pb2_grpc.SmokeTestServiceStub(channel)
+        self.smoke = pb.SmokeTestServiceStub(channel)
 
     def check(self, name: str = "") -> int:
         request = health_pb2.HealthCheckRequest(service=name)

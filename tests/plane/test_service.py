@@ -9,10 +9,9 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2_grpc
 from petsage_grpc.errors import BindError
 from petsage_grpc.plane.service import Service
+from petsage_grpc.rpc import stubs as pb
 from petsage_grpc.settings_load import load_settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -28,7 +27,7 @@ class Life:
         self.running = running
         self.channel = grpc.aio.insecure_channel(service.addresses[0])
         self.health = health_pb2_grpc.HealthStub(self.channel)  # type: ignore[no-untyped-call]
-        self.smoke = smoke_test_pb2_grpc.SmokeTestServiceStub(self.channel)
+        self.smoke = pb.SmokeTestServiceStub(self.channel)
 
     @classmethod
     async def begin(cls, **settings: object) -> "Life":

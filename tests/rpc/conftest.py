@@ -9,8 +9,8 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2_grpc
 from petsage_grpc.plane.service import Service
+from petsage_grpc.rpc import stubs
 from petsage_grpc.settings_load import load_settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -36,7 +36,7 @@ class Backend:
         self.address = service.addresses[0]
         self.channel = channel
         self.health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
-        self.smoke = smoke_test_pb2_grpc.SmokeTestServiceStub(channel)
+        self.smoke = stubs.SmokeTestServiceStub(channel)
         self.directory = directory
 
     async def check(self, name: str = "") -> int:

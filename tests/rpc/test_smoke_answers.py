@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
 from petsage_grpc.core.check import Check, CheckFailedError
 from petsage_grpc.core.fold import make_rules
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
 from petsage_grpc.core.policy import Policy
+from petsage_grpc.rpc import stubs as pb
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from tests.conftest import ManualClock, settle
 

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from petsage_grpc._gen.petsage.v1 import smoke_test_pb2 as pb
+from petsage_grpc.rpc import stubs as pb
 from tests.rpc.conftest import SERVING, Backend, Serve
 
 NOW = datetime.timedelta(0)
