@@ -54,13 +54,17 @@ def test_it_gives_up_with_what_the_last_try_ended_with(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def distant(address: str, delay: float) -> Iterator[str]:
-    """Stand between a client and a server at `address`, and pass on what it says `delay` late."""
+    """Stand between a client and a server at `address`, and pass on what is said `delay` late."""
+    ready: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        try:
             while data := await reader.read(65536):
                 await asyncio.sleep(delay)
                 writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
             writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,21 +73,25 @@ def distant(address: str, delay: float) -> Iterator[str]:
         await asyncio.gather(pipe(reader, far_writer), pipe(far_reader, writer))
 
     async def listen() -> None:
+        done = asyncio.Event()
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        ready.put(server.sockets[0].getsockname()[1])
-        with contextlib.suppress(asyncio.CancelledError):
-            await server.serve_forever()
+        ready.put((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), done))
+        await done.wait()
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # the connections are closed by then
 
-    ready: queue.Queue[int] = queue.Queue()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(listen()))
+    thread = threading.Thread(target=lambda: asyncio.run(listen()))
     thread.start()
+    port, loop, done = ready.get(timeout=PATIENCE)
     try:
-        yield f"127.0.0.1:{ready.get(timeout=PATIENCE)}"
+        yield f"127.0.0.1:{port}"
     finally:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        loop.call_soon_threadsafe(done.set)
         thread.join(PATIENCE)
-        loop.close()
 
 
 def test_its_own_deadline_does_not_hide_what_a_distant_server_said(tmp_path: Path) -> None:
