@@ -85,13 +85,15 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
     async def live() -> None:
         service, loop = Service(settings), asyncio.get_running_loop()
         signals.listener = lambda: loop.call_soon_threadsafe(service.request_stop)
-        await service.run()
+        try:
+            await service.run()
+        finally:
+            signals.ignore()
 
     with LogPipeline(settings.log_level) as logs:
         try:
             asyncio.run(live())
         finally:
-            signals.ignore()  # the loop that listened is closed
             if not logs.close(_LAST_LINES) and sys.exception() is None:
                 # The interpreter would wait for ever for a standard output that takes nothing.
                 os._exit(0)

@@ -174,15 +174,15 @@ class HealthServicer:
         """Let the system have what a crowd of watchers needed, once it has left."""
         if self._most_watches >= _CROWD and self._open_watches < self._most_watches / 2:
             self._most_watches = 0  # it is looked after from here on
-            self._wait_for_the_rest(-1)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, self._open_watches)
 
     def _wait_for_the_rest(self, left_before: int) -> None:
         loop, left = asyncio.get_running_loop(), self._open_watches
-        if left < left_before or left_before < 0:
+        if left < left_before:
             loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, left)
-            return
-        self._most_watches = max(self._most_watches, left)
-        loop.run_in_executor(None, trim_memory)
+        else:
+            loop.run_in_executor(None, trim_memory)
 
     async def _read_name(self, raw: bytes, context: Context) -> str:
         if not raw:  # the overall health is asked for most
