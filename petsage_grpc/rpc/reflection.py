@@ -35,14 +35,39 @@ class _Pool:
             return service.file
 
 
-def reflection_handlers(services: Iterable[str]) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-    """Make the handler that tells clients of these services and of how to call them."""
+async def _until(stopping: asyncio.Event, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Hand the requests on until there are no more, or until it is time to stop."""
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        while True:
+            request = asyncio.ensure_future(anext(requests))
+            await asyncio.wait({request, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():
+                request.cancel()
+                return
+            try:
+                yield request.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        stop.cancel()
+
+
+def reflection_handlers(
+    services: Iterable[str], stopping: asyncio.Event
+) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    """Make the handler that tells clients of these services and of how to call them.
+
+    Tools keep such a call open for long; when the server is `stopping` it is ended.
+    """
     names = (*services, REFLECTION_SERVICE)
     servicer = reflection.aio.ReflectionServicer(names, _Pool())  # type: ignore[no-untyped-call]
 
     async def reflect(requests: AsyncIterator[Any], context: Any) -> None:  # noqa: ANN401 -- grpc's
         try:
-            async for response in servicer.ServerReflectionInfo(requests, context):
+            async for response in servicer.ServerReflectionInfo(
+                _until(stopping, requests), context
+            ):
                 await context.write(response)
         except grpc.aio.BaseError as error:  # it went away with a message under way
             raise asyncio.CancelledError from error

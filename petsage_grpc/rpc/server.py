@@ -1,5 +1,6 @@
 """Puts the servicers on one grpc.aio server with its limits, on ports that nobody shares."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -63,6 +64,7 @@ class Server:
     ) -> None:
         self.addresses: tuple[str, ...] = ()
         """Where it listens, with the port that was bound."""
+        self._stopping = asyncio.Event()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -79,7 +81,7 @@ class Server:
         if reflection:
             from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
 
-            handlers |= reflection_handlers((HEALTH_SERVICE, SMOKE_TEST_SERVICE))
+            handlers |= reflection_handlers((HEALTH_SERVICE, SMOKE_TEST_SERVICE), self._stopping)
         self._server.add_generic_rpc_handlers((_Methods(handlers),))
 
     async def start(self, listen: Iterable[str]) -> None:
@@ -96,6 +98,7 @@ class Server:
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls and wait for those under way, at most `grace` seconds."""
+        self._stopping.set()
         await self._server.stop(grace)
 
     def _bind(self, address: str, places: list[str]) -> list[str]:

@@ -97,21 +97,35 @@ async def test_a_second_request_stops_it_at_once() -> None:
     await life.channel.close()
 
 
-async def open_stream(life: Life) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
-    """Open a call that does not end by itself."""
+async def open_call(life: Life) -> "grpc.aio.StreamUnaryCall[bytes, bytes]":
+    """Open a call that does not end by itself, for its request never comes."""
+    method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = life.channel.stream_unary(
+        "/grpc.health.v1.Health/Check"
+    )
+    call = method()
+    await call.wait_for_connection()
+    await life.statuses()  # it has come behind the other by now
+    return call
+
+
+async def test_a_reflection_call_that_is_kept_open_does_not_hold_up_a_stop() -> None:
+    life = await Life.begin(drain_delay=0, grace=2000)
     method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = life.channel.stream_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
     )
     call = method()
-    await call.wait_for_connection()
-    await call.write(b"")
-    await call.read()
-    return call
+    for _ in range(2):
+        await call.write(b"")
+        assert await call.read() is not grpc.aio.EOF
+    life.service.request_stop()
+    await asyncio.wait_for(life.running, 10)
+    assert await call.code() is grpc.StatusCode.OK
+    await life.channel.close()
 
 
 async def test_a_call_that_does_not_end_is_cancelled_when_the_grace_time_is_over() -> None:
     life = await Life.begin(drain_delay=0, grace=1.6)
-    call = await open_stream(life)
+    call = await open_call(life)
     life.service.request_stop()
     await asyncio.wait_for(life.running, 10)
     assert await call.code() is not grpc.StatusCode.OK
@@ -120,7 +134,7 @@ async def test_a_call_that_does_not_end_is_cancelled_when_the_grace_time_is_over
 
 async def test_a_second_request_does_not_wait_for_calls_that_do_not_end() -> None:
     life = await Life.begin(drain_delay=0, grace=2000)
-    call = await open_stream(life)
+    call = await open_call(life)
     life.service.request_stop()
     while not life.service._names.closed:
         await asyncio.sleep(0)
