@@ -16,7 +16,7 @@ from petsage_grpc.core.units import Duration, Size
 from petsage_grpc.settings import BadSettingError, CheckSettings, Settings, dotted, parse_listen
 from petsage_grpc.settings_load import fields_of, load_settings
 
-EXAMPLE = Path(__file__).parent.parent / "petsage.toml"
+EXAMPLE = Path(__file__).parent.parent.parent / "petsage.toml"
 
 COMMENTED_OUT = {
     "version",  # it changes with every release

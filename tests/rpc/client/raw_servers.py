@@ -18,6 +18,7 @@ Answer = Callable[[H2Connection, int, socket.socket], None]
 
 GRPC = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]
+GOAWAY = b"\0\0\x0b\7\0\0\0\0\0"  # the header of the frame, for "\x7f\xff\xff\xff" + code + "bye"
 
 
 @contextlib.contextmanager
@@ -96,6 +97,10 @@ def http2(answer: Answer, seen: list[dict[str, str]] | None = None) -> Handle:
             connection.sendall(server.data_to_send())
 
     return handle
+
+
+def message(content: bytes, flag: int = 0) -> bytes:
+    return bytes([flag]) + len(content).to_bytes(4, "big") + content
 
 
 def replying(

@@ -1,0 +1,1 @@
+"""Tests of the check that sees a line come out of the logging."""

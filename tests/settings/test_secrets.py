@@ -1,0 +1,125 @@
+"""What a reference stands for is never shown."""
+
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc.settings_load import load_settings
+from tests.settings.conftest import (
+    KIND_NAMES,
+    LISTEN,
+    NO_DURATION_TEXT,
+    NO_SIZE_TEXT,
+    NO_SUCH,
+    NO_TABLE,
+    SECRET,
+    ask,
+    disk,
+    named,
+    refusal,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    named(
+        ("in place of a duration", "grace = '${S}'", f"grace: '${{S}}' {NO_DURATION_TEXT}"),
+        (
+            "in place of a size",
+            "max_name_length = '${S}'",
+            f"max_name_length: '${{S}}' {NO_SIZE_TEXT}",
+        ),
+        (
+            "in place of a number",
+            disk("fall = '${S}'"),
+            "checks.disk.fall: '${S}' is not a whole number",
+        ),
+        ("in place of a boolean", "reflection = '${S}'", "reflection: '${S}' is not true or false"),
+        ("in place of a table", "checks = '${S}'", f"checks: '${{S}}' {NO_TABLE}"),
+        ("in place of a check", "checks.a = '${S}'", f"checks.a: '${{S}}' {NO_TABLE}"),
+        (
+            "in place of a kind",
+            "checks.a.kind = '${S}'",
+            f"checks.a.kind: there is no kind '${{S}}'; the kinds are {KIND_NAMES}",
+        ),
+        ("in place of an address", "listen = '${S}'", f"listen: '${{S}}' has no port: {LISTEN}"),
+        (
+            "in a list of addresses",
+            "listen = ['a:1', '${S}']",
+            f"listen: '${{S}}' has no port: {LISTEN}",
+        ),
+        (
+            "in an address twice",
+            "listen = ['${S}:1', '${S}:1']",
+            "listen: '${S}:1' is listed twice: remove one",
+        ),
+        (
+            "in place of a choice",
+            "log_level = '${S}'",
+            "log_level: '${S}' is none of DEBUG, INFO, WARNING, ERROR",
+        ),
+        (
+            "in place of gates",
+            disk("gates = '${S}'"),
+            "checks.disk.gates: '${S}' is none of readiness, liveness, startup",
+        ),
+        (
+            "in place of a gate",
+            disk("gates = ['readiness', '${S}']"),
+            "checks.disk.gates: '${S}' is none of readiness, liveness, startup",
+        ),
+        (
+            "in a group",
+            "groups.a = ['${S}']",
+            "groups.a: there is no check '${S}'; there are: disk, log",
+        ),
+        ("in an unknown setting", "foo = '${S}'", f"foo: {NO_SUCH}"),
+        ("in an unknown setting of a check", disk("foo = '${S}'"), f"checks.disk.foo: {NO_SUCH}"),
+        (
+            "in the middle of a list of numbers",
+            ask("url = ''\ncodes = [1, '${S}']"),
+            "checks.ask.codes: '${S}' is not a whole number",
+        ),
+        (
+            "in what a kind says of its setting",
+            ask("url = 'bad ${S}'"),
+            "checks.ask.url: can not ask\\nbad ${S}",
+        ),
+        (
+            "in what a kind says without a key",
+            ask("url = 'worse:${S}@${E}'"),
+            "checks.ask: can not ask worse:${S}@${E}",
+        ),
+        (
+            "in what a kind says of a list",
+            ask("url = '${E}'\nhosts = ['bad', '${S}']"),
+            "checks.ask.hosts: must not be bad, ${S}",
+        ),
+        (
+            "in what a kind says of a table",
+            ask("url = ''\nheaders.Bad = '${S}'"),
+            "checks.ask.headers: ${S} is bad",
+        ),
+        (
+            "from a file",
+            "grace = '${file:secret}'",
+            f"grace: '${{file:secret}}' {NO_DURATION_TEXT}",
+        ),
+    ),
+)
+@pytest.mark.parametrize("secret", [SECRET, 'it\'s\n"two" \\ lines'], ids=["plain", "strange"])
+def test_a_secret_is_never_shown(file: Path, text: str, line: str, secret: str) -> None:
+    file.with_name("secret").write_text(f"{secret}\n")
+    file.write_text(text)
+    assert refusal(file, {"S": secret, "E": ""}) == f"{file}: {line}"
+
+
+def test_the_value_of_an_unknown_variable_is_not_shown() -> None:
+    assert SECRET not in refusal(None, {"PETSAGE_PASSWORD": SECRET})
+
+
+def test_a_secret_is_not_shown_with_the_settings_either(file: Path) -> None:
+    file.write_text(ask("url = 'sql://${S}@db'\nheaders.Token = '${S}'\nhosts = '${S}'"))
+    settings = load_settings(file, environ={"S": SECRET})
+    assert SECRET not in repr(settings)
+    assert "sql://${S}@db" in repr(settings)
