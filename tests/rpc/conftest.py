@@ -61,6 +61,17 @@ class Backend:
                 break
         call.cancel()
 
+    async def becomes_watchable(self) -> None:
+        """Wait until there is a place for one more watcher."""
+        while True:
+            call = self.watch()
+            try:
+                await read_status(call)
+            except grpc.aio.AioRpcError:
+                continue  # the service has not noticed yet that another one left
+            call.cancel()
+            return
+
     async def break_disk(self) -> None:
         """Take the directory away, and wait until the service has noticed."""
         self.directory.rename(self._elsewhere)

@@ -131,9 +131,7 @@ async def test_a_watcher_too_many_is_refused_until_one_leaves(serve: Serve) -> N
     assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert await refused.details() == "too many watchers: max_watchers = 2"
     watchers[0].cancel()
-    while await (third := backend.watch()).read() is grpc.aio.EOF:
-        pass
-    assert not third.done()
+    await backend.becomes_watchable()
 
 
 async def test_watchers_are_told_and_ended_when_the_service_stops(backend: Backend) -> None:
