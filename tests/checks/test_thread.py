@@ -1,7 +1,9 @@
 """A blocking piece of work costs one thread, and what it raises never more than its own run."""
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -34,7 +36,9 @@ async def test_an_error_that_would_end_the_event_loop_or_the_wait_is_only_the_ru
             await run_blocking(work, name="work")
 
 
-async def test_a_cancelled_wait_ends_when_the_thread_does_and_not_before() -> None:
+@contextlib.asynccontextmanager
+async def hanging() -> "AsyncIterator[asyncio.Task[None]]":
+    """A run whose thread has begun and hangs until the block is left."""
     started, release = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -44,13 +48,29 @@ async def test_a_cancelled_wait_ends_when_the_thread_does_and_not_before() -> No
     run = asyncio.create_task(run_blocking(work, name="hanging work"))
     try:
         assert await asyncio.to_thread(started.wait, 5)
-        run.cancel()
-        await asyncio.wait({run}, timeout=0.01)
-        assert not run.done()
+        yield run
     finally:
         release.set()
-    await asyncio.wait({run}, timeout=5)
+        await asyncio.wait({run}, timeout=5)
+
+
+async def cancel(run: "asyncio.Task[None]") -> None:
+    run.cancel()
+    await asyncio.wait({run}, timeout=0.01)
+
+
+async def test_a_cancelled_wait_ends_when_the_thread_does_and_not_before() -> None:
+    async with hanging() as run:
+        await cancel(run)
+        assert not run.done()
     assert run.cancelled()
+
+
+async def test_a_wait_that_is_cancelled_twice_leaves_the_thread_behind() -> None:
+    async with hanging() as run:
+        await cancel(run)
+        await cancel(run)
+        assert run.cancelled()
 
 
 async def test_an_error_after_the_cancellation_is_not_reported_as_never_retrieved() -> None:
@@ -90,21 +110,3 @@ def test_a_thread_that_ends_after_its_loop_was_closed_says_nothing(
     assert not said
     assert not run.done()
     run._log_destroy_pending = False  # type: ignore[attr-defined]  # it can never end: no loop
-
-
-async def test_a_wait_that_is_cancelled_twice_leaves_the_thread_behind() -> None:
-    started, release = threading.Event(), threading.Event()
-
-    def work() -> None:
-        started.set()
-        release.wait(5)
-
-    run = asyncio.create_task(run_blocking(work, name="hanging work"))
-    try:
-        assert await asyncio.to_thread(started.wait, 5)
-        for _ in range(2):
-            run.cancel()
-            await asyncio.wait({run}, timeout=0.01)
-        assert run.cancelled()
-    finally:
-        release.set()
