@@ -8,8 +8,15 @@ from petsage_grpc.core.check import Check
 __all__ = ["KINDS", "UnknownKindError", "load_kind"]
 
 KINDS: Final = {
+    "tcp": "petsage_grpc.checks.tcp:TcpCheck",
+    "http": "petsage_grpc.checks.http:HttpCheck",
+    "grpc": "petsage_grpc.checks.grpc:GrpcCheck",
+    "database": "petsage_grpc.checks.database:DatabaseCheck",
+    "redis": "petsage_grpc.checks.redis:RedisCheck",
     "disk": "petsage_grpc.checks.disk:DiskCheck",
     "log": "petsage_grpc.checks.log:LogCheck",
+    "heartbeat": "petsage_grpc.checks.heartbeat:HeartbeatCheck",
+    "python": "petsage_grpc.checks.python:PythonCheck",
 }
 """Where the class of each kind is found."""
 

@@ -1,7 +1,10 @@
-"""What a check is: the one method that every kind of check brings."""
+"""What a check is: the one method that every kind brings, or the reports that somebody makes."""
 
 import abc
+from collections.abc import Callable
 from typing import ClassVar
+
+from petsage_grpc.core.text import redact
 
 __all__ = ["Check", "CheckFailedError"]
 
@@ -22,6 +25,13 @@ class Check(abc.ABC):
     doing: str = ""
     """What the present run is waiting for; the monitor names it when the run times out."""
 
+    run_soon: Callable[[], None] = staticmethod(lambda: None)
+    """Asks the monitor for a run now; for a check that hears by itself of a change.
+
+    It may be called as often as one likes, from the event loop: the monitor starts at most one run
+    in an `edge_interval` for it.
+    """
+
     @abc.abstractmethod
     async def run(self) -> None:
         """Return when it works, raise when it does not (CheckFailedError, or any other exception).
@@ -32,3 +42,15 @@ class Check(abc.ABC):
 
     async def close(self) -> None:  # noqa: B027 -- most checks hold nothing
         """Give back what the check holds; called once, after its last run."""
+
+    def hide(self, secret: str, shown: str = "***") -> None:
+        """Have a text, such as a password or a URL, replaced in whatever is said of this check."""
+        if secret:
+            self.secrets = {**self.secrets, secret: shown}
+
+    secrets: dict[str, str] = {}  # noqa: RUF012 -- never changed, but replaced
+    """What has been hidden, and what is shown in its place."""
+
+    def redact(self, text: str) -> str:
+        """Replace what has been hidden in a text."""
+        return redact(text, self.secrets)

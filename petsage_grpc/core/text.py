@@ -1,6 +1,17 @@
-"""Makes text fit to be shown and sent: what comes from elsewhere may have control characters."""
+"""Makes text fit to be shown and sent: no control characters, and no secrets."""
 
-__all__ = ["printable", "utf8"]
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+__all__ = ["printable", "redact", "utf8"]
+
+_USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
+"""The user and the password in a URL, whoever wrote it."""
+
+_WORD: Final = 4
+"""Characters up to which a secret is replaced only where it stands alone, or no text could be read."""
 
 
 def printable(text: str) -> str:
@@ -22,3 +33,24 @@ def utf8(text: str) -> str:
         except UnicodeEncodeError:
             raise ValueError("it is not UTF-8: write it so") from None
     return text
+
+
+def redact(text: str, secrets: Mapping[str, str]) -> str:
+    """Replace secrets in a text, also as a URL or Python's repr writes them, and any user@ of a URL.
+
+    Args:
+        text: what is to be shown.
+        secrets: what must not be, and what is shown in its place.
+    """
+    written = {
+        form: shown
+        for secret, shown in secrets.items()
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])
+    }
+    for form in sorted(written, key=len, reverse=True):
+        if len(form) > _WORD:
+            text = text.replace(form, written[form])
+        elif form in text:
+            alone = rf"(?<![^\W_]){re.escape(form)}(?![^\W_])"
+            text = re.sub(alone, lambda _, shown=written[form]: shown, text)  # type: ignore[misc]
+    return _USER_INFO.sub("***@", text) if "@" in text else text
