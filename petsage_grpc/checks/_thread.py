@@ -3,19 +3,84 @@
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
+from typing import Any, Final
 
-__all__ = ["run_blocking"]
+from petsage_grpc.core.check import Check
+
+__all__ = ["MAX_THREADS", "run_blocking", "set_thread_limit"]
+
+MAX_THREADS: Final = 64
+"""Threads that the checks of a process use at once, if nothing else is set."""
 
 
-async def run_blocking(work: Callable[[], None], *, name: str) -> None:
+class _Slots:
+    """The threads of the process that checks may use at once; who comes too late waits in line."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._taken = 0
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    async def take(self, check: Check) -> None:
+        """Wait for a place, which the check says while it waits."""
+        with self._lock:
+            if self._taken < self.limit:
+                self._taken += 1
+                return
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._line.append(turn)
+        before, check.doing = check.doing, f"all {self.limit} threads (max_threads) are busy"
+        try:
+            await turn
+            check.doing = before
+        except asyncio.CancelledError:
+            with self._lock:
+                if turn in self._line:
+                    self._line.remove(turn)
+                    raise
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Give a place to the next in line; from any thread."""
+        with self._lock:
+            while self._line and self._taken <= self.limit:
+                turn = self._line.popleft()
+                with contextlib.suppress(RuntimeError):  # its loop has closed: the next, please
+                    turn.get_loop().call_soon_threadsafe(self._call, turn)
+                    return
+            self._taken -= 1
+
+    def _call(self, turn: "asyncio.Future[None]") -> None:
+        if not turn.done():
+            turn.set_result(None)
+
+
+_slots = _Slots(MAX_THREADS)
+
+
+def set_thread_limit(limit: int) -> None:
+    """Say how many threads the checks of this process may use at once."""
+    _slots.limit = limit
+
+
+async def run_blocking(check: Check, work: Callable[[], Any], *, name: str) -> None:
     """Run `work` on a new daemon thread and wait for it, also when cancelled meanwhile.
 
     Raises what `work` raises. A wait that is cancelled goes on until the thread ends: that is how
     the monitor knows that the run still hangs and must not be started a second time. Cancelled once
     more, as by a loop that shuts down, it leaves the thread behind; it is a daemon, so that one
     that never returns keeps no process alive.
+
+    Args:
+        check: whose work it is; it says so while it waits for a free thread.
+        work: what may block.
+        name: the name of the thread.
     """
+    await _slots.take(check)
     loop = asyncio.get_running_loop()
     # An error is a result here: a future takes no StopIteration, and what it raises ends the wait.
     done: asyncio.Future[BaseException | None] = loop.create_future()
@@ -26,10 +91,15 @@ async def run_blocking(work: Callable[[], None], *, name: str) -> None:
             work()
         except BaseException as raised:  # noqa: BLE001 -- whatever it is, it is the run's result
             error = raised
+        _slots.give_back()
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             loop.call_soon_threadsafe(done.set_result, error)
 
-    threading.Thread(target=target, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=target, name=name, daemon=True).start()
+    except BaseException:
+        _slots.give_back()
+        raise
     cancelled = False
     while not done.done():
         try:

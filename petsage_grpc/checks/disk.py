@@ -64,7 +64,7 @@ class DiskCheck(Check):
 
     async def run(self) -> None:
         """Write, sync, read back and remove a file, then look at the free space."""
-        await run_blocking(self._run, name="petsage disk check")
+        await run_blocking(self, self._run, name="petsage disk check")
 
     def _run(self) -> None:
         if not self._swept:

@@ -48,7 +48,7 @@ class LogCheck(Check):
         """Log one line and see what becomes of it."""
         line = _Line(self)
         with line.watched():
-            await run_blocking(line.write, name="petsage log check")
+            await run_blocking(self, line.write, name="petsage log check")
             await line.come_out()
         if line.failed:
             raise CheckFailedError("; ".join(line.failed.values()))

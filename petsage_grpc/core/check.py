@@ -25,6 +25,9 @@ class Check(abc.ABC):
     doing: str = ""
     """What the present run is waiting for; the monitor names it when the run times out."""
 
+    reaches: frozenset[str] = frozenset()
+    """The backends that this check leads to, as far as they have told; cycles are noticed by it."""
+
     run_soon: Callable[[], None] = staticmethod(lambda: None)
     """Asks the monitor for a run now; for a check that hears by itself of a change.
 

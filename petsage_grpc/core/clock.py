@@ -1,11 +1,23 @@
 """The clock that the monitor lives by, so that tests can move time by hand."""
 
 import asyncio
+import heapq
+import itertools
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Clock", "LoopClock", "Timer"]
+__all__ = ["Clock", "LoopClock", "Timer", "boot_time"]
+
+_CLOCK_ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_LONGEST_SLEEP: Final = 1.0
+"""Seconds after which the time is looked at again: the loop's own clock stands in a suspend."""
+
+
+def boot_time() -> float:
+    """Say the seconds since the machine started, those in which it was suspended included."""
+    return time.clock_gettime(_CLOCK_ID)
 
 
 class Timer(Protocol):
@@ -28,21 +40,34 @@ class Clock(Protocol):
         """Call back once, after `delay`."""
 
 
+class _Due:
+    """A call that waits in the heap; without a callback it has been dropped."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
 class LoopClock:
     """The clock of the running event loop.
 
-    Where the system has a clock that goes on while it is suspended, `now` reads that one: results
-    from before a suspend must not look young after it.
+    Where the system has a clock that goes on while it is suspended, this is that one: results from
+    before a suspend must not look young after it, and what fell due meanwhile is done at once.
     """
-
-    _CLOCK_ID = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[float, int, _Due]] = []
+        self._order = itertools.count()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
         """Say the seconds since the machine started."""
-        return time.clock_gettime(self._CLOCK_ID)
+        return boot_time()
 
     def wall_time(self) -> float:
         """Say the seconds since 1970 (UTC)."""
@@ -50,4 +75,29 @@ class LoopClock:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back from the loop, once, after `delay` seconds."""
-        return self._loop.call_later(delay, callback)
+        due = _Due(callback)
+        entry = (self.now() + delay, next(self._order), due)
+        heapq.heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._set_alarm()
+        return due
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        while self._heap and self._heap[0][2].callback is None:
+            heapq.heappop(self._heap)
+        if self._heap:
+            delay = min(self._heap[0][0] - self.now(), _LONGEST_SLEEP)
+            self._alarm = self._loop.call_later(delay, self._serve)
+
+    def _serve(self) -> None:
+        try:
+            now = self.now()
+            while self._heap and self._heap[0][0] <= now:
+                callback = heapq.heappop(self._heap)[2].callback
+                if callback is not None:
+                    callback()
+        finally:  # what a callback raises goes to the loop; the others keep their time
+            self._set_alarm()

@@ -9,7 +9,7 @@ from petsage_grpc.core.status import Health, Status, Verdict
 
 __all__ = [
     "LIVENESS", "OVERALL", "READINESS", "STARTUP",
-    "Answer", "Rule", "fold_health", "fold_name", "make_rules",
+    "Answer", "Rule", "fold_health", "fold_name", "make_rules", "rule_without",
 ]  # fmt: skip
 
 OVERALL: Final = ""
@@ -30,6 +30,8 @@ class Rule:
     """Whether it turns NOT_SERVING as soon as the service drains."""
     once: bool = False
     """Whether it is enough that each check has passed once, for good."""
+    patient: bool = False
+    """Whether a check may still be waiting for its first result: nothing is lost by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def make_rules(
     return {
         OVERALL: readiness,
         READINESS: readiness,
-        LIVENESS: Rule(gating(LIVENESS), drains=False),
+        LIVENESS: Rule(gating(LIVENESS), drains=False, patient=True),
         STARTUP: Rule(gating(STARTUP), drains=False, once=True),
         **dict.fromkeys(services, readiness),
         **{name: Rule(tuple(checks)) for name, checks in groups.items()},
@@ -77,9 +79,15 @@ def fold_name(
     if rule.once:
         passed = all(state.has_passed for state in needed)
         return Answer(Status.SERVING if passed else Status.NOT_SERVING)
-    if all(state.verdict(now) is Verdict.PASSING for state in needed):
+    good = (Verdict.PASSING, Verdict.PENDING) if rule.patient else (Verdict.PASSING,)
+    if all(state.verdict(now) in good for state in needed):
         return Answer(Status.SERVING, min((s.fresh_until for s in needed), default=_FOREVER))
     return Answer(Status.NOT_SERVING)
+
+
+def rule_without(rule: Rule, checks: Collection[str]) -> Rule:
+    """Make the rule that does without these checks."""
+    return replace(rule, checks=tuple(check for check in rule.checks if check not in checks))
 
 
 def fold_health(

@@ -5,49 +5,32 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from petsage_grpc.core.check import Check, CheckFailedError
+from petsage_grpc.core.check import Check
 from petsage_grpc.core.check_state import CheckState, Result
 from petsage_grpc.core.clock import Clock, Timer
-from petsage_grpc.core.fold import Rule, fold_health, fold_name
+from petsage_grpc.core.fold import Answer, Rule, fold_health, fold_name, rule_without
 from petsage_grpc.core.names import Names
+from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.status import Health, Verdict
-from petsage_grpc.core.units import format_duration
+from petsage_grpc.core.report import CheckReport, Report
+from petsage_grpc.core.runner import Runner
+from petsage_grpc.core.status import Verdict
+from petsage_grpc.core.text import printable
 
-__all__ = ["CheckReport", "Monitor", "Report"]
+__all__ = ["Monitor"]
 
 _STOP_TIMEOUT: Final = 0.2
 """Seconds that runs get to end when the monitor stops."""
 
+_FIRST_AT_ONCE: Final = 10
+"""First runs that begin together, so that many checks do not all begin in one moment."""
+_FIRST_APART: Final = 0.01
+"""Seconds after which the next ones begin."""
+
 _log = logging.getLogger("petsage_grpc.monitor")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What is known of one check at one moment."""
-
-    name: str
-    verdict: Verdict
-    last: Result | None
-    failures: int
-    """Failures in a row."""
-    names: tuple[str, ...]
-    """The health names that need it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is known of some checks, or of all, at one moment."""
-
-    health: Health
-    """What they amount to."""
-    checks: tuple[CheckReport, ...]
-    draining: bool
-    revision: int
-    valid_until: float
-    """The moment of the monitor's clock from which on time alone makes it untrue."""
 
 
 @dataclass(slots=True)
@@ -58,22 +41,11 @@ class _Entry:
     check: Check
     state: CheckState
     names: tuple[str, ...]
-    run: asyncio.Task[None] | None = None
-    started: float = float("-inf")
-    overdue: bool = False  # the run has been given up, but has not ended
-    hangs: bool = False  # it has not even ended by the time of the next one
-    shown: Verdict = Verdict.PENDING  # what the log said last
-    settled: asyncio.Future[None] | None = None  # done when the run has its result
+    runner: Runner | None = None  # a passive check has none
+    phased: bool = False  # whether chance has given it a place of its own in its interval
     next_run: Timer | None = None
-    deadline: Timer | None = None
+    next_at: float = float("inf")
     staleness: Timer | None = None
-
-
-async def _run(check: Check) -> None:
-    try:
-        await check.run()
-    except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and the plane
-        raise CheckFailedError(f"raised {error!r}") from error
 
 
 class Monitor:
@@ -89,6 +61,7 @@ class Monitor:
         clock: tells the time.
         refresh_interval: seconds that lie at least between two starts of a check that callers of
             `refresh` cause.
+        history: transitions that are kept of each check.
         spread: a number between 0 and 1, by chance; it is what jitter is made of.
     """
 
@@ -100,6 +73,7 @@ class Monitor:
         clock: Clock,
         *,
         refresh_interval: float = 1.0,
+        history: int = 16,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._rules = rules
@@ -111,22 +85,36 @@ class Monitor:
         """Counts what has happened; a report holds as long as it stands still."""
         self._draining = False
         self._stopped = False
-        self._states = {name: CheckState(policy) for name, (_, policy) in checks.items()}
-        self._entries = {
-            name: _Entry(
-                name,
-                check,
-                self._states[name],
-                tuple(health_name for health_name, rule in rules.items() if name in rule.checks),
-            )
-            for name, (check, _) in checks.items()
-        }
+        self._entries: dict[str, _Entry] = {}
+        self._states: dict[str, CheckState] = {}
+        gated: dict[str, list[str]] = {name: [] for name in checks}
+        for health_name, rule in rules.items():
+            for name in rule.checks:
+                gated[name].append(health_name)
+        for name, (check, policy) in checks.items():
+            silence = check.max_silence if isinstance(check, PassiveCheck) else None
+            state = CheckState(policy, believed_for=silence, history=history)
+            self._states[name] = state
+            self._entries[name] = _Entry(name, check, state, tuple(gated[name]))
+        names.source = self
         self._fold(rules)
 
     def start(self) -> None:
-        """Start the first run of every check."""
+        """Start the first run of every check, and listen to those that are reported."""
+        now, active = self._clock.now(), 0
         for entry in self._entries.values():
-            self._start_run(entry)
+            entry.state.since = now
+            self._watch_staleness(entry)
+            if isinstance(entry.check, PassiveCheck):
+                entry.check.connect(self._clock.now, partial(self._hear, entry, entry.check))
+                continue
+            self._equip(entry)
+            if active < _FIRST_AT_ONCE:
+                self._start_run(entry)
+            else:
+                self._start_after(entry, active // _FIRST_AT_ONCE * _FIRST_APART)
+            active += 1
+        self._fold(self._rules)
 
     def drain(self) -> None:
         """Turn every name that drains NOT_SERVING, for good; the checks go on."""
@@ -139,20 +127,15 @@ class Monitor:
         self._stopped = True
         runs = []
         for entry in self._entries.values():
-            for timer in (entry.next_run, entry.deadline, entry.staleness):
+            for timer in (entry.next_run, entry.staleness):
                 if timer is not None:
                     timer.cancel()
-            if entry.run is not None and not entry.overdue:
-                entry.run.cancel()
-                runs.append(entry.run)
-            self._release(entry)
+            if entry.runner is not None and (run := entry.runner.stop()) is not None:
+                runs.append(run)
         if runs:
             await asyncio.wait(runs, timeout=_STOP_TIMEOUT)
-        closing = [
-            asyncio.ensure_future(entry.check.close())
-            for entry in self._entries.values()
-            if entry.run is None
-        ]
+        ended = (e for e in self._entries.values() if e.runner is None or not e.runner.running)
+        closing = [asyncio.ensure_future(entry.check.close()) for entry in ended]
         if closing:
             await asyncio.wait(closing, timeout=_STOP_TIMEOUT)
         for task in closing:
@@ -161,17 +144,25 @@ class Monitor:
             elif error := task.exception():
                 _log.warning("a check did not close: %s", error)
 
+    @property
+    def quarantined(self) -> int:
+        """How many checks have a run that is over its time and has not ended."""
+        runners = (entry.runner for entry in self._entries.values())
+        return sum(runner is not None and runner.quarantined for runner in runners)
+
     def report(self, names: Iterable[str] | None = None) -> Report:
         """Say what is known of the checks of these names now, or of all of them.
 
         Raises KeyError with the first name that is no check's.
         """
+        entries = list(self._pick(names))
+        self._catch_up(entries)
         now, valid_until, checks = self._clock.now(), float("inf"), []
-        for entry in self._pick(names):
+        for entry in entries:
             state, verdict = entry.state, entry.state.verdict(now)
-            if verdict in (Verdict.PASSING, Verdict.FAILING):
+            if verdict is not Verdict.STALE:
                 valid_until = min(valid_until, state.fresh_until)
-            checks.append(CheckReport(entry.name, verdict, state.last, state.failures, entry.names))
+            checks.append(CheckReport.of(entry.name, state, verdict, entry.names))
         broken = {check.name for check in checks if check.verdict is not Verdict.PASSING}
         health = fold_health(self._rules, self._states, broken, now=now)
         return Report(health, tuple(checks), self._draining, self.revision, valid_until)
@@ -180,25 +171,39 @@ class Monitor:
         """Say whether a report, made before, still holds."""
         return report.revision == self.revision and self._clock.now() < report.valid_until
 
+    def answer(self, name: str, hops: frozenset[str] = frozenset()) -> Answer:
+        """Say what a name answers now, without the checks that lead to one of these backends."""
+        rule = self._rules[name]
+        self._catch_up([self._entries[check] for check in rule.checks])
+        if hops:
+            back = [n for n in rule.checks if self._entries[n].check.reaches & hops]
+            rule = rule_without(rule, back)
+        return fold_name(rule, self._states, now=self._clock.now(), draining=self._draining)
+
+    def reaches(self) -> frozenset[str]:
+        """Name the backends that the checks lead to."""
+        return frozenset().union(*(entry.check.reaches for entry in self._entries.values()))
+
     async def refresh(self, max_age: float, names: Iterable[str] | None = None) -> None:
         """Wait until the results of these checks, or of all, are at most `max_age` seconds old.
 
         A result that is older is fetched by a new run, or by the one under way. However many ask, a
         check is started for them at most once in a refresh interval; who comes sooner gets the last
-        result. It ends at the latest when the checks' timeouts are over.
+        result, and so does who asks for a passive check. It ends at the latest when the checks'
+        timeouts are over.
 
         Raises KeyError with the first name that is no check's.
         """
         now = self._clock.now()
         awaited = []
         for entry in self._pick(names):
-            last = entry.state.last
-            if last is not None and now - last.at <= max_age:
+            last, runner = entry.state.last, entry.runner
+            if runner is None or (last is not None and now - last.at <= max_age):
                 continue
-            if entry.run is None and now - entry.started >= self._refresh_interval:
+            if not runner.running and now - runner.started >= self._refresh_interval:
                 self._start_run(entry)
-            if entry.settled is not None:
-                awaited.append(entry.settled)
+            if runner.settled is not None:
+                awaited.append(runner.settled)
         if awaited:
             await asyncio.wait(awaited)  # leaves them alone when the caller goes away
 
@@ -207,100 +212,136 @@ class Monitor:
             return self._entries.values()
         return [self._entries[name] for name in names]
 
+    def _equip(self, entry: _Entry) -> None:
+        entry.runner = Runner(
+            entry.name,
+            entry.check,
+            entry.state.policy.timeout,
+            self._clock,
+            settle=lambda message, detail: self._settle(entry, message, detail),
+            freed=lambda missed: self._freed(entry, missed=missed),
+        )
+        entry.check.run_soon = lambda: self._run_soon(entry)
+
     def _start_run(self, entry: _Entry) -> None:
-        if self._stopped:
+        if self._stopped or entry.runner is None:
             return
         if entry.next_run is not None:
             entry.next_run.cancel()
-            entry.next_run = None
-        entry.started = self._clock.now()
-        entry.check.doing = ""
-        loop = asyncio.get_running_loop()
-        entry.settled = loop.create_future()
-        entry.run = loop.create_task(_run(entry.check), name=f"petsage check {entry.name}")
-        entry.run.add_done_callback(lambda run: self._ended(entry, run))
-        entry.deadline = self._clock.call_later(
-            entry.state.policy.timeout, lambda: self._give_up(entry)
-        )
-
-    def _ended(self, entry: _Entry, run: asyncio.Task[None]) -> None:
-        entry.run = None
-        if entry.deadline is not None:
-            entry.deadline.cancel()
-        error = None if run.cancelled() else run.exception()
-        if self._stopped:
-            return
-        if entry.overdue:  # its failure has been counted; what it says now is too late to matter
-            entry.overdue = False
-            if entry.hangs:  # what held it has let go: see soon what it is like now
-                entry.hangs = False
-                policy = entry.state.policy
-                self._schedule(entry, min(policy.edge_interval, policy.interval))
-        elif run.cancelled():
-            self._settle(entry, "failed", "the check cancelled itself")
-        elif error is not None:
-            self._settle(entry, "failed", str(error) or type(error).__name__)
-        else:
-            self._settle(entry, "", "")
-
-    def _give_up(self, entry: _Entry) -> None:
-        """Count a run that is over its timeout as failed and put it into quarantine."""
-        assert entry.run is not None
-        entry.overdue = True
-        entry.run.cancel()
-        self._settle_late(entry, f"timed out after {format_duration(entry.state.policy.timeout)}")
+        entry.next_at = float("inf")
+        entry.runner.start()
 
     def _tick(self, entry: _Entry) -> None:
         """Do what is due: a run, or one more failure while the last run still hangs."""
-        if entry.run is None:
+        assert entry.runner is not None
+        if entry.runner.running:
+            entry.runner.miss()
+        else:
             self._start_run(entry)
-            return
-        entry.hangs = True
-        hung = format_duration(round(self._clock.now() - entry.started, 1))
-        self._settle_late(entry, f"hangs since {hung}")
 
-    def _settle_late(self, entry: _Entry, message: str) -> None:
-        doing = f" while {entry.check.doing}" if entry.check.doing else ""
-        self._settle(entry, message, message + doing)
+    def _run_soon(self, entry: _Entry) -> None:
+        """Start a run at once, but not sooner than an edge interval after the last one began."""
+        if self._stopped or entry.runner is None:
+            return
+        policy = entry.state.policy
+        edge, now = min(policy.edge_interval, policy.interval), self._clock.now()
+        due = max(now, entry.runner.started + edge)
+        if entry.runner.settled is not None:  # what it heard may be newer than what the run asks
+            due = max(due, now + edge)
+        if due <= now:
+            if not entry.runner.running:
+                self._start_run(entry)
+        elif due < entry.next_at:
+            self._start_after(entry, due - now)
 
     def _settle(self, entry: _Entry, message: str, detail: str) -> None:
         """Let the one result of a run in; no message means that it passed."""
-        now, state = self._clock.now(), entry.state
+        assert entry.runner is not None
+        now = self._clock.now()
+        latency = now - entry.runner.started
+        self._observe(
+            entry, Result(not message, now, self._clock.wall_time(), latency, message, detail)
+        )
+        if entry.runner.running:  # it may end soon, or be missed then
+            self._schedule(entry, entry.state.next_delay)
+        else:
+            self._schedule(entry, entry.state.next_delay - latency)
+
+    def _freed(self, entry: _Entry, *, missed: bool) -> None:
+        """Plan the next run once one that was over its time has ended."""
+        assert entry.runner is not None
+        state, late = entry.state, self._clock.now() - entry.runner.started
+        edge = min(state.policy.edge_interval, state.policy.interval)
+        self._schedule(entry, edge if missed else state.next_delay - late)
+
+    def _observe(self, entry: _Entry, result: Result) -> None:
+        state = entry.state
         self.revision += 1
-        state.observe(
-            Result(not message, now, self._clock.wall_time(), now - entry.started, message, detail)
-        )
+        state.observe(result)
         if state.failures == 1:
-            _log.warning("check %s failed: %s", entry.name, detail)
-        if entry.staleness is not None:
-            entry.staleness.cancel()
-        entry.staleness = self._clock.call_later(
-            state.policy.believed_for, lambda: self._show(entry)
-        )
+            _log.warning("check %s failed: %s", entry.name, result.detail)
         self._show(entry)
-        self._release(entry)
-        self._schedule(entry, state.next_delay)
 
     def _show(self, entry: _Entry) -> None:
-        """Put what the state of a check is now into the names, and into the log if it turned."""
-        verdict = entry.state.verdict(self._clock.now())
-        if verdict is not entry.shown:
-            level = logging.INFO if verdict is Verdict.PASSING else logging.ERROR
-            _log.log(level, "check %s is %s, was %s", entry.name, verdict.value, entry.shown.value)
-            entry.shown = verdict
-        self._fold(entry.names)
+        """Note what the state of a check is now; if it turned, tell the log and the names."""
+        state, before = entry.state, entry.state.shown
+        turned = state.note(self._clock.now(), self._clock.wall_time())
+        if turned is not None:
+            self.revision += 1
+            level = logging.INFO if turned.verdict is Verdict.PASSING else logging.ERROR
+            why = f": {turned.detail}" if turned.detail else ""
+            _log.log(
+                level, "check %s is %s, was %s%s",
+                entry.name, turned.verdict.value, before.value, why,
+            )  # fmt: skip
+            self._fold(entry.names)
+        if isinstance(entry.check, PassiveCheck):
+            entry.check.wanted = state.shown is not Verdict.PASSING or not state.settled
+        if entry.staleness is None and state.shown is not Verdict.STALE:
+            self._watch_staleness(entry)
+
+    def _watch_staleness(self, entry: _Entry) -> None:
+        """Look again when the last result will have become too old; newer ones put it off."""
+        left = entry.state.fresh_until - self._clock.now()
+        entry.staleness = self._clock.call_later(left, lambda: self._look(entry))
+
+    def _look(self, entry: _Entry) -> None:
+        entry.staleness = None
+        if isinstance(entry.check, PassiveCheck):
+            entry.check.wanted = True  # first, so that no beat comes between the look and the word
+            self._hear(entry, entry.check)
+        self._show(entry)
 
     def _schedule(self, entry: _Entry, delay: float) -> None:
+        """Plan the next run, a little sooner by chance."""
+        jitter = entry.state.policy.jitter
+        if entry.state.settled and not entry.phased:
+            entry.phased, jitter = True, 1.0  # what began together must not go on together
+        self._start_after(entry, delay * (1 - jitter * self._spread()))
+
+    def _start_after(self, entry: _Entry, delay: float) -> None:
         if entry.next_run is not None:
             entry.next_run.cancel()
-        delay *= 1 - entry.state.policy.jitter * self._spread()
+        delay = max(0.0, delay)
+        entry.next_at = self._clock.now() + delay
         entry.next_run = self._clock.call_later(delay, lambda: self._tick(entry))
 
-    @staticmethod
-    def _release(entry: _Entry) -> None:
-        if entry.settled is not None:
-            entry.settled.set_result(None)
-            entry.settled = None
+    def _hear(self, entry: _Entry, check: PassiveCheck) -> None:
+        """Take in the reports of a passive check."""
+        clock = self._clock
+        for said in () if self._stopped else check.news():
+            message = "reported as failing" if said.error else ""
+            detail = printable(check.redact(said.error))
+            wall_time = clock.wall_time() - (clock.now() - said.at)
+            self._observe(entry, Result(not said.error, said.at, wall_time, 0.0, message, detail))
+
+    def _catch_up(self, entries: Iterable[_Entry]) -> None:
+        """Take in what was reported and note what has gone stale, also where a timer is late."""
+        for entry in entries:
+            if isinstance(entry.check, PassiveCheck):
+                self._hear(entry, entry.check)
+            if entry.state.verdict(self._clock.now()) is not entry.state.shown:
+                self._show(entry)
 
     def _fold(self, names: Iterable[str]) -> None:
         now = self._clock.now()

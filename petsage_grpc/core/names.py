@@ -2,12 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from petsage_grpc.core.fold import Answer
 from petsage_grpc.core.status import Status
 
-__all__ = ["Names", "NamesClosedError", "Watcher"]
+__all__ = ["Names", "NamesClosedError", "Source", "Watcher"]
+
+
+class Source(Protocol):
+    """Knows what the names answer."""
+
+    def answer(self, name: str, hops: frozenset[str]) -> Answer:
+        """Say what a name answers now, without the checks that lead to one of these backends."""
+
+    def reaches(self) -> frozenset[str]:
+        """Name the backends that the checks lead to."""
 
 
 class NamesClosedError(Exception):
@@ -63,8 +73,8 @@ class Watcher:
 class Names:
     """Every health name, its answer and its watchers. Only the plane's loop may call it.
 
-    A read never waits and never calls anything. A SERVING that nobody has renewed in time is
-    read as NOT_SERVING even when the timer that should have turned it is late.
+    A read never waits. A SERVING that has become too old is not told, even when the timer that
+    should have turned it is late: its source is asked anew, which is a memory read too.
 
     Args:
         now: the monitor's clock, in seconds.
@@ -72,18 +82,34 @@ class Names:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.closed = False
+        self.source: Source | None = None
+        """Who knows better once an answer is too old; without one it is NOT_SERVING then."""
         self._now = now
         self._answers: dict[str, Answer] = {}
         self._watchers: dict[str, set[Watcher]] = {}
 
-    def read(self, name: str) -> Status:
-        """Say what a name answers now; SERVICE_UNKNOWN when there is no such name."""
+    def read(self, name: str, hops: frozenset[str] = frozenset()) -> Status:
+        """Say what a name answers now; SERVICE_UNKNOWN when there is no such name.
+
+        Args:
+            name: the health name.
+            hops: the backends that ask, for which the checks that lead to them do not count.
+        """
         answer = self._answers.get(name)
         if answer is None:
             return Status.SERVICE_UNKNOWN
+        if hops and self.source is not None:
+            return self.source.answer(name, hops).status
         if answer.status is Status.SERVING and self._now() >= answer.fresh_until:
-            return Status.NOT_SERVING
+            if self.source is None:
+                return Status.NOT_SERVING
+            answer = self.source.answer(name, hops)
+            self.put(name, answer)
         return answer.status
+
+    def reaches(self) -> frozenset[str]:
+        """Name the backends that the checks lead to."""
+        return frozenset() if self.source is None else self.source.reaches()
 
     def read_all(self) -> dict[str, Status]:
         """Say what every registered name answers now."""

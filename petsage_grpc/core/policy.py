@@ -23,7 +23,7 @@ class Policy:
     """
 
     interval: Duration = field(
-        default=Duration(10.0), metadata=_help("time between two runs of a settled check")
+        default=Duration(10.0), metadata=_help("time from run to run of a settled check")
     )
     timeout: Duration = field(
         default=Duration(2.0), metadata=_help("a run that takes longer has failed")
@@ -34,7 +34,7 @@ class Policy:
     )
     edge_interval: Duration = field(
         default=Duration(1.0),
-        metadata=_help("time between two runs from the first contrary result until it is settled"),
+        metadata=_help("time from run to run while a contrary or first result is unsettled"),
     )
     fall: int = field(default=3, metadata=_help("failures in a row that turn a passing check"))
     rise: int = field(default=2, metadata=_help("passes in a row that turn a failing check"))
@@ -45,6 +45,10 @@ class Policy:
     gates: tuple[str, ...] = field(
         default=("readiness", "startup"),
         metadata=_help("names that need this check; [] reports it only"),
+    )
+    shared: bool = field(
+        default=False,
+        metadata=_help("all replicas depend on the same thing, and fail together with it"),
     )
 
     def __post_init__(self) -> None:

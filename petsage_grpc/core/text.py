@@ -11,7 +11,7 @@ _USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
 """The user and the password in a URL, whoever wrote it."""
 
 _WORD: Final = 4
-"""Characters up to which a secret is replaced only where it stands alone, or no text could be read."""
+"""Characters up to which a secret is replaced only where it stands alone: text stays readable."""
 
 
 def printable(text: str) -> str:
@@ -36,7 +36,7 @@ def utf8(text: str) -> str:
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:
-    """Replace secrets in a text, also as a URL or Python's repr writes them, and any user@ of a URL.
+    """Replace secrets in a text, also as a URL or a repr writes them, and the user in any URL.
 
     Args:
         text: what is to be shown.

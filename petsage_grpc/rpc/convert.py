@@ -7,7 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2
-from petsage_grpc.core.monitor import CheckReport
+from petsage_grpc.core.check_state import Transition
+from petsage_grpc.core.report import CheckReport
 from petsage_grpc.core.status import Health, Status, Verdict
 
 __all__ = ["HEALTH_SERVICE", "SMOKE_TEST_SERVICE", "WIRE_HEALTH", "WIRE_STATUS", "check_result",
@@ -54,6 +55,7 @@ def check_result(report: CheckReport, *, with_detail: bool) -> smoke_test_pb2.Ch
         status=smoke_test_pb2.STATUS_OK if passing else smoke_test_pb2.STATUS_FAILING,
         consecutive_failures=report.failures,
         gates=report.names,
+        shared=report.shared,
         message=_PUBLIC_MESSAGE[report.verdict],
     )
     if last is not None:
@@ -64,4 +66,15 @@ def check_result(report: CheckReport, *, with_detail: bool) -> smoke_test_pb2.Ch
             result.message = last.message
         if with_detail:
             result.detail = last.detail
+    if with_detail:
+        result.history.extend(map(_transition, report.history))
     return result
+
+
+def _transition(turned: Transition) -> smoke_test_pb2.Transition:
+    passing = turned.verdict is Verdict.PASSING
+    return smoke_test_pb2.Transition(
+        status=smoke_test_pb2.STATUS_OK if passing else smoke_test_pb2.STATUS_FAILING,
+        turned_at=timestamp(turned.wall_time),
+        detail=turned.detail,
+    )

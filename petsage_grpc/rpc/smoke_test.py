@@ -6,7 +6,8 @@ import grpc
 
 from petsage_grpc._gen.petsage.v1.smoke_test_pb2 import SmokeTestRequest, SmokeTestResponse
 from petsage_grpc.core.clock import Clock
-from petsage_grpc.core.monitor import Monitor, Report
+from petsage_grpc.core.monitor import Monitor
+from petsage_grpc.core.report import Report
 from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE, WIRE_HEALTH, check_result, timestamp

@@ -2,7 +2,7 @@
 
 import pytest
 
-from petsage_grpc.core.check_state import CheckState, Result
+from petsage_grpc.core.check_state import CheckState, Result, Transition
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Verdict
 from petsage_grpc.core.units import Duration
@@ -49,10 +49,30 @@ def test_exactly_fall_failures_and_rise_passes_are_needed(fall: int, rise: int) 
     assert feed(state, "p" + "f" * fall + "p" * rise) == expected
 
 
-def test_before_the_first_result_it_is_pending_for_ever() -> None:
+def test_before_it_is_started_it_is_pending_for_ever() -> None:
     state = CheckState(POLICY)
     assert state.verdict(0.0) is Verdict.PENDING
     assert state.verdict(1e12) is Verdict.PENDING
+
+
+def test_a_first_result_that_never_comes_is_stale_in_the_end() -> None:
+    state = CheckState(POLICY, since=100.0)
+    assert state.verdict(131.9) is Verdict.PENDING
+    assert state.verdict(132.0) is Verdict.STALE
+    assert feed(state, "p", start=140.0) == "P"
+
+
+def test_what_turned_is_noted_once_and_the_oldest_is_forgotten() -> None:
+    state = CheckState(Policy(fall=1, rise=1), since=0.0, history=2)
+    assert state.note(0.0, 0.0) is None
+    for second, passed in enumerate([True, False, True, True, False]):
+        detail = "" if passed else f"broken at {second}"
+        state.observe(Result(passed, at=second, wall_time=second, detail=detail))
+        state.note(float(second), float(second))
+    assert [*state.history] == [
+        Transition(Verdict.PASSING, 2.0, ""),
+        Transition(Verdict.FAILING, 4.0, "broken at 4"),
+    ]
 
 
 @pytest.mark.parametrize("letter", ["p", "f"])
@@ -103,12 +123,16 @@ def test_it_remembers_whether_it_has_ever_been_passing(results: str, has_passed:
 @pytest.mark.parametrize(
     ("results", "delay"),
     [
-        pytest.param("p", 10, id="settled and passing"),
-        pytest.param("f", 10, id="settled and failing"),
-        pytest.param("pf", 1, id="a first failure"),
+        pytest.param("p", 1, id="the very first pass"),
+        pytest.param("pp", 10, id="settled and passing"),
+        pytest.param("f", 1, id="the very first failure"),
+        pytest.param("ff", 1, id="the second of three"),
+        pytest.param("fff", 10, id="settled and failing"),
+        pytest.param("ppf", 1, id="a first failure"),
+        pytest.param("pf", 1, id="a failure right after the very first pass"),
         pytest.param("pff", 1, id="failing on"),
         pytest.param("pfff", 10, id="settled as failing"),
-        pytest.param("fp", 1, id="a first pass"),
+        pytest.param("fffp", 1, id="a first pass"),
         pytest.param("fpp", 10, id="settled as passing"),
         pytest.param("pfp", 10, id="a single failure that was none"),
     ],

@@ -10,7 +10,7 @@ from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Health, Status, Verdict
 
 NOW = 100.0
-SERVING, NOT_SERVING = Status.SERVING, Status.NOT_SERVING
+SERVING, NOT_SERVING, PENDING = Status.SERVING, Status.NOT_SERVING, None
 
 # One check in each state, named by it.
 STATES = {
@@ -37,19 +37,19 @@ def state(name: str) -> CheckState:
         pytest.param([], SERVING, SERVING, id="nothing is needed"),
         pytest.param(["passing"], SERVING, SERVING, id="passing"),
         pytest.param(["failing"], NOT_SERVING, NOT_SERVING, id="failing"),
-        pytest.param(["pending"], NOT_SERVING, NOT_SERVING, id="pending"),
+        pytest.param(["pending"], PENDING, NOT_SERVING, id="pending"),
         pytest.param(["stale"], NOT_SERVING, SERVING, id="stale"),
         pytest.param(["wavering"], SERVING, SERVING, id="fewer failures than fall"),
         pytest.param(["was-passing"], NOT_SERVING, SERVING, id="failing after it passed"),
         pytest.param(["passing", "wavering"], SERVING, SERVING, id="all pass"),
         pytest.param(["passing", "failing"], NOT_SERVING, NOT_SERVING, id="one of two fails"),
-        pytest.param(["passing", "pending"], NOT_SERVING, NOT_SERVING, id="one of two pends"),
+        pytest.param(["passing", "pending"], PENDING, NOT_SERVING, id="one of two pends"),
         pytest.param(["passing", "stale"], NOT_SERVING, SERVING, id="one of two is stale"),
     ],
 )
 @pytest.mark.parametrize("draining", [False, True], ids=["serving", "draining"])
 def test_a_name_follows_from_the_checks_it_needs(
-    needed: list[str], status: Status, once_status: Status, draining: bool
+    needed: list[str], status: Status | None, once_status: Status, draining: bool
 ) -> None:
     states: Mapping[str, CheckState] = {name: state(name) for name in STATES}
     rules = make_rules(
@@ -61,13 +61,14 @@ def test_a_name_follows_from_the_checks_it_needs(
         name: fold_name(rule, states, now=NOW, draining=draining).status
         for name, rule in rules.items()
     }
-    drained = NOT_SERVING if draining else status
+    alive = SERVING if status is PENDING else status  # nothing is lost that is only waited for
+    drained = NOT_SERVING if draining or status is PENDING else status
     assert answers == {
         "": drained,
         "readiness": drained,
         "a.Service": drained,
         "a.group": drained,
-        "liveness": status,
+        "liveness": alive,
         "startup": once_status,
     }
 

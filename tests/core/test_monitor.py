@@ -46,12 +46,21 @@ async def test_a_check_runs_once_in_each_interval(bench_of: BenchMaker, clock: M
 
 async def test_the_jitter_makes_intervals_shorter_and_never_longer(clock: ManualClock) -> None:
     check, names = Scripted(), Names(clock.now)
-    spread = iter([0.0, 1.0, 0.5])
+    spread = iter([0.0, 0.5, 0.0, 1.0, 0.5])
     rules = make_rules({"it": ["readiness"]}, {}, [])
-    policy = Policy(jitter=0.2)
+    policy = Policy(jitter=0.2, rise=1)
     monitor = Monitor({"it": (check, policy)}, rules, names, clock, spread=lambda: next(spread))
     monitor.start()
-    for seconds, runs in [(9.9, 1), (0.1, 2), (7.9, 2), (0.1, 3)]:
+    for seconds, runs in [
+        (9.9, 1),
+        (0.1, 2),
+        (8.9, 2),
+        (0.1, 3),
+        (9.9, 3),
+        (0.1, 4),
+        (7.9, 4),
+        (0.1, 5),
+    ]:
         await clock.advance(seconds)
         assert check.runs == runs
     await monitor.stop()
@@ -64,7 +73,7 @@ async def test_fall_failures_at_the_edge_interval_take_readiness_down_and_rise_b
     bench.monitor.start()
     await clock.advance(5)
     bench.check.error = CheckFailedError("broken")
-    await clock.advance(5 + 1.9)
+    await clock.advance(6 + 1.9)
     assert bench.ready
     await clock.advance(0.1)
     assert not bench.ready
@@ -191,5 +200,5 @@ async def test_the_log_has_a_line_for_each_transition_and_each_first_failure_and
     assert [record.message for record in caplog.records] == [
         "check it is passing, was pending",
         "check it failed: broken",
-        "check it is failing, was passing",
+        "check it is failing, was passing: broken",
     ]

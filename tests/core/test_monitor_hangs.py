@@ -6,6 +6,7 @@ import pytest
 
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Verdict
+from petsage_grpc.core.units import Duration
 from tests.conftest import ManualClock, settle
 from tests.core.conftest import BenchMaker
 
@@ -17,13 +18,13 @@ async def test_a_check_that_times_out_but_ends_then_is_asked_no_more_often_once_
     bench.check.gate = asyncio.Event()
     bench.monitor.start()
     await clock.advance(120)
-    assert bench.check.runs == 11, "twelve seconds each: the interval, and the timeout before it"
+    assert bench.check.runs == 3 + 11, "three until it is settled, then one in each interval"
 
 
 async def test_a_run_over_its_timeout_fails_and_says_what_it_waited_for(
     bench_of: BenchMaker, clock: ManualClock
 ) -> None:
-    bench = bench_of()
+    bench = bench_of(it=Policy(edge_interval=Duration(3)))
     bench.check.gate = asyncio.Event()
     bench.monitor.start()
     await clock.advance(2)
@@ -43,7 +44,8 @@ async def test_a_run_that_hangs_is_counted_as_failing_and_never_started_again_un
     bench.check.gate, bench.check.stubborn = asyncio.Event(), True
     await clock.advance(30)
     assert not bench.ready
-    assert bench.check.runs == 2
+    assert bench.check.runs == 3
+    assert bench.monitor.quarantined == 1
     assert bench.verdict is Verdict.FAILING
     last = bench.monitor.report().checks[0].last
     assert last is not None
@@ -51,6 +53,7 @@ async def test_a_run_that_hangs_is_counted_as_failing_and_never_started_again_un
     bench.check.gate.set()
     await clock.advance(2.1)
     assert bench.ready, "freed, it is asked again at the edge interval"
+    assert bench.monitor.quarantined == 0
 
 
 async def test_a_result_that_comes_after_its_timeout_changes_nothing(
@@ -59,7 +62,7 @@ async def test_a_result_that_comes_after_its_timeout_changes_nothing(
     bench = bench_of()
     bench.check.gate, bench.check.stubborn = asyncio.Event(), True
     bench.monitor.start()
-    await clock.advance(3)
+    await clock.advance(2.5)
     bench.check.gate.set()
     await settle()
     assert bench.verdict is Verdict.FAILING

@@ -33,7 +33,7 @@ class SmokeTestRequest(_message.Message):
     def __init__(self, feature: _Optional[str] = ..., checks: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SmokeTestResponse(_message.Message):
-    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks")
+    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks", "features")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FEATURE_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class SmokeTestResponse(_message.Message):
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     status: Status
     message: str
     feature: str
@@ -50,10 +51,11 @@ class SmokeTestResponse(_message.Message):
     instance: str
     start_time: _timestamp_pb2.Timestamp
     checks: _containers.RepeatedCompositeFieldContainer[CheckResult]
-    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CheckResult(_message.Message):
-    __slots__ = ("name", "status", "checked_at", "latency", "consecutive_failures", "gates", "message", "detail")
+    __slots__ = ("name", "status", "checked_at", "latency", "consecutive_failures", "gates", "message", "detail", "history", "shared")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CHECKED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +64,8 @@ class CheckResult(_message.Message):
     GATES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     name: str
     status: Status
     checked_at: _timestamp_pb2.Timestamp
@@ -70,4 +74,16 @@ class CheckResult(_message.Message):
     gates: _containers.RepeatedScalarFieldContainer[str]
     message: str
     detail: str
-    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., gates: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[Transition]
+    shared: bool
+    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., gates: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., detail: _Optional[str] = ..., history: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., shared: _Optional[bool] = ...) -> None: ...
+
+class Transition(_message.Message):
+    __slots__ = ("status", "turned_at", "detail")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    TURNED_AT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    status: Status
+    turned_at: _timestamp_pb2.Timestamp
+    detail: str
+    def __init__(self, status: _Optional[_Union[Status, str]] = ..., turned_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., detail: _Optional[str] = ...) -> None: ...

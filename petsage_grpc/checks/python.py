@@ -1,0 +1,98 @@
+"""Asks a function of the application or of a library, synchronous or not."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from petsage_grpc.checks._thread import run_blocking
+from petsage_grpc.core.check import Check, CheckFailedError
+
+__all__ = ["FunctionCheck", "PythonCheck"]
+
+_PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+class FunctionCheck(Check):
+    """Passes when a function returns, and fails when it raises or returns False.
+
+    One that is not asynchronous runs on a thread of its own, which it keeps as long as it hangs.
+
+    Args:
+        function: takes no arguments.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    async def run(self) -> None:
+        """Call the function."""
+        await _call(self, self._function)
+
+
+@dataclass(kw_only=True)
+class PythonCheck(Check):
+    """Fails when a function raises or returns False; it may be async, and takes no arguments."""
+
+    function: str = field(metadata={"help": 'the function, as "package.module:function"'})
+
+    def __post_init__(self) -> None:
+        """Import the function."""
+        self._function = _find(self.function)
+
+    async def run(self) -> None:
+        """Call the function."""
+        await _call(self, self._function)
+
+
+def _find(path: str) -> Callable[[], Any]:
+    """Import a function. Raises ValueError saying what is wrong."""
+    if not _PATH.fullmatch(path):
+        raise ValueError(f'function: {path!r} is none: write it like "package.module:function"')
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 -- a module may raise anything
+        if isinstance(error, ModuleNotFoundError) and module.startswith(f"{error.name}"):
+            where = ", ".join(sys.path[:2])
+            mend = f"install what brings {error.name}, or set PYTHONPATH (searched: {where}, …)"
+            raise ValueError(f"function: there is no module {error.name!r}: {mend}") from None
+        told = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"function: importing {module!r} raised {type(error).__name__}: {told}"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"function: {module!r} has no {name!r}: is it spelled so?")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"function: {path!r} is not a function")
+    try:
+        inspect.signature(found).bind()
+    except TypeError:
+        raise ValueError(f"function: {path!r} needs arguments: name one that takes none") from None
+    except ValueError:
+        pass  # some built-in functions do not tell
+    function: Callable[[], Any] = found
+    return function
+
+
+async def _call(check: Check, function: Callable[[], Any]) -> None:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 -- its type is asked for, not whether it is there
+    )
+    check.doing = f"waiting for {name}"
+    if asynchronous:
+        returned = await function()
+    else:
+        results: list[Any] = []
+        await run_blocking(check, lambda: results.append(function()), name=f"petsage check {name}")
+        returned = results[0]
+        if inspect.isawaitable(returned):
+            returned = await returned
+    if returned is False:
+        raise CheckFailedError(f"{name} returned False")

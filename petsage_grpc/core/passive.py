@@ -1,0 +1,104 @@
+"""Passive checks: nobody runs them, somebody reports them, and silence makes them stale."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from petsage_grpc.core.check import Check
+from petsage_grpc.core.clock import boot_time
+
+__all__ = ["PassiveCheck", "Said"]
+
+_MOST_WAITING: Final = 32
+"""Reports that wait for the monitor at most; the oldest is dropped for one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One report."""
+
+    at: float
+    """When, in seconds of the monitor's clock."""
+    error: str
+    """What is wrong; empty when all is well."""
+
+
+def _tell_nobody() -> None:
+    """Stand in for a monitor."""
+
+
+class PassiveCheck(Check):
+    """Is told how things are, from any thread, and counts as failing when nobody says anything.
+
+    As long as all is well a report is one write to memory: the monitor looks at it when the one
+    before has become too old.
+    """
+
+    outside = False
+
+    max_silence: float
+    """Seconds for which a report is believed."""
+
+    _now: Callable[[], float]
+    _tell: Callable[[], None]
+    _waiting: deque[Said]
+    _heard: Said | None = None
+
+    newest: Said | None = None
+    """The last report."""
+
+    wanted: bool = True
+    """Whether the monitor wants to hear of every report, for it may turn the state."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Make what every report needs, whatever the constructor of the kind does."""
+        made = super().__new__(cls)
+        made._now, made._tell = boot_time, _tell_nobody
+        made._waiting = deque(maxlen=_MOST_WAITING)
+        return made
+
+    def connect(self, now: Callable[[], float], hear: Callable[[], None]) -> None:
+        """Begin to pass reports on: `hear` is called on the running event loop when there are some.
+
+        Args:
+            now: the clock by which reports are dated, in seconds.
+            hear: takes the news.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to tell
+                loop.call_soon_threadsafe(hear)
+
+        self._now, self._tell = now, tell
+        if self._waiting:
+            tell()
+
+    def report(self, error: str = "") -> None:
+        """Say how things are; it may be called from any thread and never waits.
+
+        Args:
+            error: what is wrong, in one line; empty when all is well.
+        """
+        self.newest = said = Said(self._now(), error)
+        if error or self.wanted:
+            self._waiting.append(said)
+            self._tell()
+
+    def news(self) -> Iterator[Said]:
+        """Take the reports that the monitor has not had yet, the oldest first."""
+        while self._waiting:
+            yield from self._newer(self._waiting.popleft())
+        if self.newest is not None:
+            yield from self._newer(self.newest)
+
+    def _newer(self, said: Said) -> Iterator[Said]:
+        if self._heard is None or (said is not self._heard and said.at >= self._heard.at):
+            self._heard = said
+            yield said
+
+    async def run(self) -> None:
+        """Do nothing: nobody runs it."""
