@@ -45,7 +45,13 @@ class _Entry:
     phased: bool = False  # whether chance has given it a place of its own in its interval
     next_run: Timer | None = None
     next_at: float = float("inf")
+    again: bool = False  # whether something was heard while a run was under way
     staleness: Timer | None = None
+
+    @property
+    def edge(self) -> float:
+        """Seconds that lie at least between two runs of its own schedule."""
+        return min(self.state.policy.edge_interval, self.state.policy.interval)
 
 
 class Monitor:
@@ -243,16 +249,12 @@ class Monitor:
         """Start a run at once, but not sooner than an edge interval after the last one began."""
         if self._stopped or entry.runner is None:
             return
-        policy = entry.state.policy
-        edge, now = min(policy.edge_interval, policy.interval), self._clock.now()
-        due = max(now, entry.runner.started + edge)
-        if entry.runner.settled is not None:  # what it heard may be newer than what the run asks
-            due = max(due, now + edge)
-        if due <= now:
-            if not entry.runner.running:
-                self._start_run(entry)
-        elif due < entry.next_at:
-            self._start_after(entry, due - now)
+        if entry.runner.running:  # what was heard may be newer than what the run has asked for
+            entry.again = True
+            return
+        delay = max(0.0, entry.runner.started + entry.edge - self._clock.now())
+        if self._clock.now() + delay < entry.next_at:
+            self._start_after(entry, delay)
 
     def _settle(self, entry: _Entry, message: str, detail: str) -> None:
         """Let the one result of a run in; no message means that it passed."""
@@ -262,17 +264,15 @@ class Monitor:
         self._observe(
             entry, Result(not message, now, self._clock.wall_time(), latency, message, detail)
         )
-        if entry.runner.running:  # it may end soon, or be missed then
-            self._schedule(entry, entry.state.next_delay)
-        else:
-            self._schedule(entry, entry.state.next_delay - latency)
+        delay, entry.again = entry.edge if entry.again else entry.state.next_delay, False
+        # A run that is over its time may end soon, or be missed when the next one is due.
+        self._schedule(entry, delay if entry.runner.running else delay - latency)
 
     def _freed(self, entry: _Entry, *, missed: bool) -> None:
         """Plan the next run once one that was over its time has ended."""
         assert entry.runner is not None
-        state, late = entry.state, self._clock.now() - entry.runner.started
-        edge = min(state.policy.edge_interval, state.policy.interval)
-        self._schedule(entry, edge if missed else state.next_delay - late)
+        late = self._clock.now() - entry.runner.started
+        self._schedule(entry, entry.edge if missed else entry.state.next_delay - late)
 
     def _observe(self, entry: _Entry, result: Result) -> None:
         state = entry.state

@@ -202,3 +202,124 @@ async def test_the_log_has_a_line_for_each_transition_and_each_first_failure_and
         "check it failed: broken",
         "check it is failing, was passing: broken",
     ]
+
+
+async def test_a_check_that_hears_of_a_change_is_asked_at_once_but_not_too_often(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.monitor.start()
+    await clock.advance(5)
+    assert bench.check.runs == 2
+    bench.check.run_soon()
+    await clock.advance(0)
+    assert bench.check.runs == 3
+    for _ in range(101):
+        bench.check.run_soon()
+        await clock.advance(0.01)
+    assert bench.check.runs == 4, "once more, an edge interval after the last"
+    await clock.advance(9.9)
+    assert bench.check.runs == 4
+    await clock.advance(0.2)
+    assert bench.check.runs == 5, "and in its interval again"
+
+
+async def test_what_a_check_hears_while_it_runs_is_looked_at_after_it(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.monitor.start()
+    await clock.advance(5)
+    bench.check.gate = asyncio.Event()
+    bench.check.run_soon()
+    await clock.advance(0)
+    bench.check.run_soon()
+    bench.check.gate.set()
+    await settle()
+    assert bench.check.runs == 3
+    await clock.advance(1)
+    assert bench.check.runs == 4
+
+
+async def test_many_checks_do_not_all_begin_in_one_moment(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of(**{f"check{number}": Policy() for number in range(100)})
+
+    def begun() -> int:
+        return sum(check.runs for check in bench.checks.values())
+
+    bench.monitor.start()
+    await settle()
+    assert begun() == 10
+    await clock.advance(0.05)
+    assert begun() == 60
+    await clock.advance(0.05)
+    assert begun() == 100
+    assert bench.ready
+
+
+async def test_what_began_together_is_spread_over_the_interval(clock: ManualClock) -> None:
+    names, chance = Names(clock.now), iter([0.0, 0.7, 0.0])
+    policy, check = Policy(jitter=0.0, rise=1), Scripted()
+    rules = make_rules({"it": ["readiness"]}, {}, [])
+    monitor = Monitor({"it": (check, policy)}, rules, names, clock, spread=lambda: next(chance))
+    next(chance)
+    monitor.start()
+    for seconds, runs in [(2.9, 1), (0.2, 2), (9.8, 2), (0.2, 3)]:
+        await clock.advance(seconds)
+        assert check.runs == runs
+    await monitor.stop()
+
+
+async def test_the_last_transitions_are_reported_with_their_reasons(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.monitor.start()
+    await clock.advance(5)
+    await bench.fail(CheckFailedError("no such table"))
+    bench.check.error = None
+    await clock.advance(20)
+    history = bench.monitor.report().checks[0].history
+    assert [(turned.verdict, turned.detail) for turned in history] == [
+        (Verdict.PASSING, ""),
+        (Verdict.FAILING, "no such table"),
+        (Verdict.PASSING, ""),
+    ]
+
+
+async def test_what_is_hidden_of_a_check_is_neither_logged_nor_reported(
+    bench_of: BenchMaker, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = bench_of()
+    bench.check.hide("s3cret!")
+    bench.check.error = OSError("no login for u:s3cret! at db://u:s3cret%21@db/x\nbye s3cret!")
+    bench.monitor.start()
+    await settle()
+    report = bench.monitor.report().checks[0]
+    assert report.last is not None
+    assert report.last.detail == r"OSError: no login for u:*** at db://***@db/x\nbye ***"
+    assert "s3cret" not in caplog.text
+    assert "s3cret" not in repr(report)
+
+
+async def test_a_flapping_check_turns_its_names_no_more_often_than_fall_and_rise_allow(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of(it=Policy(fall=3, rise=2))
+    bench.monitor.start()
+    await clock.advance(5)
+    seen: list[Status] = []
+
+    async def follow() -> None:
+        with bench.names.watch("readiness") as watcher:
+            while True:
+                seen.append(await watcher.next())
+
+    following = asyncio.create_task(follow())
+    for second in range(120):
+        bench.check.error = CheckFailedError("broken") if second % 2 else None
+        await clock.advance(1)
+    following.cancel()
+    assert seen == [Status.SERVING]
