@@ -15,6 +15,7 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc._memory import trim_memory
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
+from petsage_grpc.rpc.hops import HopContext, Hops
 
 __all__ = ["MAX_LISTED", "HealthServicer"]
 
@@ -83,12 +84,20 @@ class HealthServicer:
         max_watchers: Watch calls at once.
         max_name_length: bytes in a name that is asked for.
         send_timeout: seconds after which a watcher that has not taken an update is evicted.
+        hops: knows where this service stands among those that check each other.
     """
 
     def __init__(
-        self, names: Names, *, max_watchers: int, max_name_length: int, send_timeout: float
+        self,
+        names: Names,
+        *,
+        max_watchers: int,
+        max_name_length: int,
+        send_timeout: float,
+        hops: Hops | None = None,
     ) -> None:
         self._names = names
+        self._hops = hops or Hops()
         self._max_watchers = max_watchers
         self._max_name_length = max_name_length
         self._sends = _Sends(send_timeout, self._evict)
@@ -104,9 +113,19 @@ class HealthServicer:
             f"/{HEALTH_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(self._watch),
         }
 
-    async def _check(self, raw: bytes, context: Context) -> bytes:
+    def hop_handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
+        """Make the handlers of calls by other services' checks, which say so in a header."""
+        return {f"/{HEALTH_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(self._check_hop)}
+
+    async def _check_hop(self, raw: bytes, context: HopContext) -> bytes:
+        context.set_trailing_metadata(self._hops.tell())
+        return await self._check(raw, context, self._hops.read(context.invocation_metadata()))
+
+    async def _check(
+        self, raw: bytes, context: Context, hops: frozenset[str] = frozenset()
+    ) -> bytes:
         name = await self._read_name(raw, context)
-        status = self._names.read(name)
+        status = self._names.read(name, hops)
         if status is Status.SERVICE_UNKNOWN:
             await abort(context, "NOT_FOUND", f"unknown health name {quote(name)}")
         return _RESPONSES[status]

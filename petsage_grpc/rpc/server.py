@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ import grpc.aio
 from petsage_grpc.errors import BindError
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
+from petsage_grpc.rpc.hops import HOPS
+from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.settings import parse_listen
 
@@ -35,21 +37,32 @@ class _Methods(grpc.GenericRpcHandler):
     all of them makes a call cheaper.
     """
 
-    def __init__(self, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
+    def __init__(
+        self,
+        handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
+        for_hops: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
+    ) -> None:
         self._handlers = handlers
+        self._for_hops = for_hops
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        return self._handlers.get(handler_call_details.method)
+        method = handler_call_details.method
+        if method in self._for_hops:
+            for header in handler_call_details.invocation_metadata:
+                if header[0] == HOPS:
+                    return self._for_hops[method]
+        return self._handlers.get(method)
 
 
 class Server:
-    """A grpc.aio server with both services, and reflection where it is wanted.
+    """A grpc.aio server with both services, those of others, and reflection where it is wanted.
 
     Args:
         health: answers grpc.health.v1.Health.
         smoke_test: answers petsage.v1.SmokeTestService.
+        mounted: the services of others.
         reflection: whether it says which services there are.
         max_message_size: bytes in a request.
     """
@@ -58,6 +71,7 @@ class Server:
         self,
         health: HealthServicer,
         smoke_test: SmokeTestServicer,
+        mounted: Sequence[Services] = (),
         *,
         reflection: bool,
         max_message_size: int,
@@ -78,11 +92,16 @@ class Server:
             ]
         )
         handlers = health.handlers() | smoke_test.handlers()
+        names = [HEALTH_SERVICE, SMOKE_TEST_SERVICE]
+        for services in mounted:
+            handlers |= services.methods
+            names += services.service_names
         if reflection:
             from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
 
-            handlers |= reflection_handlers((HEALTH_SERVICE, SMOKE_TEST_SERVICE), self._stopping)
-        self._server.add_generic_rpc_handlers((_Methods(handlers),))
+            handlers |= reflection_handlers(names, self._stopping)
+        others = [handler for services in mounted for handler in services.handlers]
+        self._server.add_generic_rpc_handlers((_Methods(handlers, health.hop_handlers()), *others))
 
     async def start(self, listen: Iterable[str]) -> None:
         """Bind every address and answer from then on.

@@ -1,0 +1,1 @@
+"""Tests of the check that asks a downstream for its health."""
