@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-__all__ = ["BindError", "PetsageError", "SettingsError"]
+__all__ = ["BindError", "PackageError", "PetsageError", "SettingsError"]
 
 
 class PetsageError(Exception):
@@ -21,3 +21,9 @@ class BindError(PetsageError):
     """An address can not be listened on. The text names it."""
 
     exit_code = 3
+
+
+class PackageError(PetsageError):
+    """A package that brings a kind of check or a feature is wrong. The text names all three."""
+
+    exit_code = 2

@@ -1,29 +1,33 @@
 """The settings: all there is to set, with its default, as plain values that are checked at once."""
 
-import ipaddress
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
 from petsage_grpc import __version__
 from petsage_grpc.checks import load_kind
+from petsage_grpc.checks._grpc_hops import is_backend
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.fold import LIVENESS, OVERALL, READINESS, STARTUP
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
+from petsage_grpc.installed import FEATURES, installed
 
 __all__ = [
-    "DETAILS", "LOG_LEVELS", "MAX_PORT",
-    "BadSettingError", "CheckSettings", "Settings", "dotted", "parse_listen",
+    "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "MAX_PORT", "RESERVED_NAMES", "BadSettingError",
+    "CheckSettings", "FeatureSettings", "Settings", "dotted", "fleet_risks", "parse_listen",
+    "require_checks",
 ]  # fmt: skip
 
 DETAILS: Final = ("never", "always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_PORT: Final = 65535
-_RESERVED: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
+MAX_HISTORY: Final = 1000
+RESERVED_NAMES: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
+"""The health names that the service sets itself."""
+
 _CHECK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MESSAGE_LIMIT: Final = 2**31  # grpc keeps the size of a message in a signed int
 
@@ -34,6 +38,8 @@ def _help(text: str) -> dict[str, str]:
 
 def dotted(key: tuple[str, ...]) -> str:
     """Write the full path of a setting as TOML does: ``checks."orders.db".interval``."""
+    import json  # noqa: PLC0415 -- only a mistake needs it
+
     return ".".join(
         part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
         for part in key
@@ -64,6 +70,66 @@ class CheckSettings:
     check: Check
     policy: Policy
 
+    def refuse_nonsense(self, name: str, log_level: str) -> None:
+        """Raise BadSettingError when it can not be a check of this name."""
+        if not _CHECK_NAME.fullmatch(name):
+            raise BadSettingError(
+                "is no name for a check: write at most 63 letters, digits, '.', '_' and '-',"
+                " a letter or digit first",
+                "checks",
+                name,
+            )
+        if LIVENESS in self.policy.gates and self.check.outside:
+            raise BadSettingError(
+                "a check that reaches outside can not gate liveness: it would restart every"
+                " replica when the dependency dies",
+                "checks",
+                name,
+                "gates",
+            )
+        if self.kind == "log" and log_level not in ("DEBUG", "INFO"):
+            raise BadSettingError(
+                f"{log_level} swallows the line that the check {name!r} writes at INFO:"
+                " set it to INFO, or list checks without that one",
+                "log_level",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSettings:
+    """What the settings say of a feature."""
+
+    message: str = field(
+        default="", metadata=_help("what its smoke test says when all is well; its own if empty")
+    )
+    checks: tuple[str, ...] = field(
+        default=(), metadata=_help("checks of the settings that it depends on, besides its own")
+    )
+
+
+def fleet_risks(
+    checks: Mapping[str, CheckSettings], groups: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Say which checks take every replica out of rotation at once, one line for each."""
+    return [
+        f"check {name} is shared by all replicas and gates {', '.join(taken)}:"
+        " when it fails, all of them leave rotation at once (docs/gates.md)"
+        for name, check in checks.items()
+        if check.policy.shared
+        and (
+            taken := [gate for gate in check.policy.gates if gate == READINESS]
+            + [group for group, needed in groups.items() if name in needed]
+        )
+    ]
+
+
+def require_checks(names: Collection[str], known: Collection[str], *key: str) -> None:
+    """Raise BadSettingError when one of the names is no check's."""
+    for name in names:
+        if name not in known:
+            there_are = ", ".join(known) or "none"
+            raise BadSettingError(f"there is no check {name!r}; there are: {there_are}", *key)
+
 
 def _default_checks() -> Mapping[str, CheckSettings]:
     return MappingProxyType(
@@ -88,6 +154,8 @@ def parse_listen(address: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
         raise ValueError(f"{address!r} has no port from 0 to {MAX_PORT}: {example}")
     if host.startswith("[") and host.endswith("]"):
+        import ipaddress  # noqa: PLC0415 -- few listen so
+
         host = host[1:-1]
         try:
             ipaddress.IPv6Address(host)
@@ -124,6 +192,13 @@ class Settings:
     instance: str = field(
         default="", metadata=_help("tells this process from others; by chance if empty")
     )
+    backend: str = field(
+        default="",
+        metadata=_help(
+            "name that all replicas share, by which cycles of services that check each other are"
+            " noticed; the instance if empty"
+        ),
+    )
     details: str = field(
         default="never",
         metadata=_help('whether the smoke test says why a check fails: "never" or "always"'),
@@ -131,6 +206,14 @@ class Settings:
     refresh_interval: Duration = field(
         default=Duration(1.0),
         metadata=_help("callers with a max_age cause a run of a check at most so often"),
+    )
+    history: int = field(
+        default=16, metadata=_help(f"times of turning kept of each check, up to {MAX_HISTORY}")
+    )
+    max_threads: int = field(default=64, metadata=_help("threads for checks that block"))
+    features_package: str = field(
+        default="",
+        metadata=_help("package whose modules are features, each that exposes mount"),
     )
     reflection: bool = field(
         default=True, metadata=_help("let grpcurl and others ask which services there are")
@@ -159,12 +242,17 @@ class Settings:
         default_factory=lambda: MappingProxyType({}),
         metadata=_help("names that are SERVING when all the listed checks pass"),
     )
+    features: Mapping[str, FeatureSettings] = field(
+        default_factory=lambda: MappingProxyType({}),
+        metadata=_help("one table for each feature of which there is something to say"),
+    )
 
     def __post_init__(self) -> None:
         self._check_listen()
         self._check_limits()
         self._check_checks()
         self._check_groups()
+        self._check_features()
 
     def _check_listen(self) -> None:
         if not self.listen:
@@ -182,9 +270,14 @@ class Settings:
             parsed.add(place)
 
     def _check_limits(self) -> None:
-        for name in ("watch_send_timeout", "max_watchers", "max_name_length", "max_message_size"):
+        for name in (
+            "watch_send_timeout", "max_watchers", "max_name_length", "max_message_size",
+            "max_threads",
+        ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise BadSettingError("must be more than 0", name)
+        if not 0 <= self.history <= MAX_HISTORY:
+            raise BadSettingError(f"must be from 0 to {MAX_HISTORY}", "history")
         for name in ("max_name_length", "max_message_size"):
             if getattr(self, name) >= _MESSAGE_LIMIT:
                 raise BadSettingError("must be less than 2GiB", name)
@@ -194,6 +287,12 @@ class Settings:
             value = getattr(self, name)
             if value not in allowed:
                 raise BadSettingError(f"{value!r} is none of {', '.join(allowed)}", name)
+
+        if self.backend and not is_backend(self.backend):
+            raise BadSettingError(
+                f"{self.backend!r} is no name: write at most 64 letters, digits, '.', '_' and '-'",
+                "backend",
+            )
 
     def _check_exceeds(self, larger: str, smaller: str) -> None:
         more, less = getattr(self, larger), getattr(self, smaller)
@@ -207,31 +306,11 @@ class Settings:
 
     def _check_checks(self) -> None:
         for name, settings in self.checks.items():
-            if not _CHECK_NAME.fullmatch(name):
-                raise BadSettingError(
-                    "is no name for a check: write at most 63 letters, digits, '.', '_' and '-',"
-                    " a letter or digit first",
-                    "checks",
-                    name,
-                )
-            if LIVENESS in settings.policy.gates and settings.check.outside:
-                raise BadSettingError(
-                    "a check that reaches outside can not gate liveness: it would restart every"
-                    " replica when the dependency dies",
-                    "checks",
-                    name,
-                    "gates",
-                )
-            if settings.kind == "log" and self.log_level not in ("DEBUG", "INFO"):
-                raise BadSettingError(
-                    f"{self.log_level} swallows the line that the check {name!r} writes at INFO:"
-                    " set it to INFO, or list checks without that one",
-                    "log_level",
-                )
+            settings.refuse_nonsense(name, self.log_level)
 
     def _check_groups(self) -> None:
         for name, checks in self.groups.items():
-            if name in _RESERVED:
+            if name in RESERVED_NAMES:
                 raise BadSettingError(
                     "the service sets this name itself: choose another", "groups", name
                 )
@@ -243,9 +322,14 @@ class Settings:
                     "groups",
                     name,
                 )
-            for check in checks:
-                if check not in self.checks:
-                    there_are = ", ".join(self.checks) or "none"
-                    raise BadSettingError(
-                        f"there is no check {check!r}; there are: {there_are}", "groups", name
-                    )
+            if not self.has_features:  # else it may be one of theirs: seen when they are mounted
+                require_checks(checks, self.checks, "groups", name)
+
+    def _check_features(self) -> None:
+        for name, feature in self.features.items():
+            require_checks(feature.checks, self.checks, "features", name, "checks")
+
+    @property
+    def has_features(self) -> bool:
+        """Whether there may be features, those of installed packages too."""
+        return bool(self.features_package or self.features or installed(FEATURES))

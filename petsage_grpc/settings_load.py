@@ -5,31 +5,39 @@ import math
 import os
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
-from petsage_grpc.checks import KINDS, UnknownKindError, load_kind
+from petsage_grpc.checks import KINDS, UnknownKindError, brought_kinds, kind_names, load_kind
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.text import utf8
+from petsage_grpc.core.text import printable, redact, utf8
 from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
-from petsage_grpc.errors import SettingsError
-from petsage_grpc.settings import BadSettingError, CheckSettings, Settings, dotted
+from petsage_grpc.errors import PackageError, SettingsError
+from petsage_grpc.installed import describe_error
+from petsage_grpc.settings import (
+    BadSettingError,
+    CheckSettings,
+    FeatureSettings,
+    Settings,
+    dotted,
+)
+from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
 
-__all__ = ["ENV_PREFIX", "fields_of", "load_settings"]
+__all__ = ["ENV_PREFIX", "TABLES", "did_you_mean", "fields_of", "load_settings", "make_policy"]
 
 ENV_PREFIX: Final = "PETSAGE_"
+
+TABLES: Final = ("checks", "groups", "features")
+"""The settings that stand in tables of their own; no variable can hold them."""
 
 # Kubernetes sets these for each Service of the namespace, also for one called petsage.
 _SERVICE_LINK: Final = re.compile(
     r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)=.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?=.*|PORT=[a-z]+://.*)"
 )
-_REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
-_TOO_BIG: Final = 1024 * 1024
 
 _SCALARS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
     str: (lambda value: isinstance(value, str), "a string: put it in quotes"),
@@ -47,26 +55,6 @@ _SCALARS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
 _T = TypeVar("_T")
 
 
-class _Text(str):
-    """A text from a variable or from another file, which is read as its setting's type wants it.
-
-    Args:
-        text: the text.
-        written: what stands for it in the settings file; shown instead, for it may be a secret.
-    """
-
-    __slots__ = ("written",)
-    written: str
-
-    def __new__(cls, text: str, written: str = "") -> Self:
-        made = super().__new__(cls, text)
-        made.written = written
-        return made
-
-    def __repr__(self) -> str:
-        return repr(self.written or str(self))
-
-
 def load_settings(
     path: str | os.PathLike[str] | None = None,
     *,
@@ -81,8 +69,10 @@ def load_settings(
         overrides: settings by name, as they would stand in the file, but ``${…}`` means nothing
             in them. None means not given.
 
-    Raises SettingsError with one line that names the source, the key and the mend.
+    Raises SettingsError with one line that names the source, the key and the mend; PackageError
+    when an installed package brings a kind of check that is none.
     """
+    _load_brought_kinds()
     environ = os.environ if environ is None else environ
     referenced: set[str] = set()
     layers = {
@@ -127,11 +117,35 @@ def _hints(cls: type) -> dict[str, Any]:
     return {name: hint for name, hint, *_ in fields_of(cls)}
 
 
+def _load_brought_kinds() -> None:
+    """Import the kinds that packages bring: one that can not work is told at the start."""
+    for kind, entry in brought_kinds().items():
+        cls, wrong = load_kind(kind), ""
+        try:
+            unreadable = [name for name, hint in _hints(cls).items() if not _can_read(hint)]
+        except Exception as error:  # noqa: BLE001 -- their annotations can be anything
+            wrong = describe_error(error)
+        else:
+            if unreadable:
+                wrong = (
+                    f"the type of {unreadable[0]} can not be had from TOML: use str, int, float,"
+                    " bool, Duration, Size, tuple[T, ...] or Mapping[str, T]"
+                )
+        if wrong:
+            raise PackageError(f"kind {kind} ({entry.package}): {cls.__qualname__}: {wrong}")
+
+
+def _can_read(hint: Any) -> bool:  # noqa: ANN401 -- any type that a setting may have
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return len(inner) == 2 and inner[1] is ... and inner[0] in _SCALARS  # noqa: PLR2004
+    if origin is Mapping:
+        return inner[0] is str and inner[1] in _SCALARS
+    return hint in _SCALARS
+
+
 def _error(place: str, text: str) -> SettingsError:
-    line = f"{place}: {text}"
-    return SettingsError(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    )
+    return SettingsError(printable(redact(f"{place}: {text}", {})))
 
 
 def _read_file(path: Path, environ: Mapping[str, str], referenced: set[str]) -> dict[str, Any]:
@@ -139,7 +153,7 @@ def _read_file(path: Path, environ: Mapping[str, str], referenced: set[str]) -> 
     import tomllib  # noqa: PLC0415 -- the defaults start faster without it
 
     try:
-        table: dict[str, Any] = _resolve(tomllib.loads(_read(path)), environ, referenced)
+        table: dict[str, Any] = resolve(tomllib.loads(read_text(path)), environ, referenced)
     except BadSettingError as error:
         raise _error(f"{path}: {dotted(error.key)}", error.text) from None
     except tomllib.TOMLDecodeError as error:
@@ -151,60 +165,9 @@ def _read_file(path: Path, environ: Mapping[str, str], referenced: set[str]) -> 
     return table
 
 
-def _read(path: Path) -> str:
-    """Read a file. Raises ValueError saying why it can not be read."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_TOO_BIG + 1)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"can not be read: {why}; name a file that this user can read") from None
-    if len(data) > _TOO_BIG:
-        raise ValueError("larger than 1 MiB: is it the right file?")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line} is not UTF-8: save the file as UTF-8") from None
-
-
-def _resolve(raw: Any, environ: Mapping[str, str], referenced: set[str]) -> Any:  # noqa: ANN401
-    """Replace ``${NAME}`` by a variable and ``${file:PATH}`` by what a file holds, at any depth.
-
-    The variables' names are added to `referenced`.
-    """
-    if isinstance(raw, list):
-        return [_resolve(item, environ, referenced) for item in raw]
-    if isinstance(raw, dict):
-        table = {}
-        for key, item in raw.items():
-            with _at(key):
-                table[key] = _resolve(item, environ, referenced)
-        return table
-    if not isinstance(raw, str) or not _REFERENCE.search(raw):
-        return raw
-
-    def look_up(match: re.Match[str]) -> str:
-        name = match[1]
-        if name.startswith("file:"):
-            try:
-                return _read(Path(name.removeprefix("file:"))).rstrip("\r\n")
-            except ValueError as error:
-                raise ValueError(f"{match[0]}: {error}") from None
-        if name not in environ:
-            raise ValueError(f"{match[0]}: the environment has no such variable: set it")
-        referenced.add(name)
-        try:
-            return utf8(environ[name])
-        except ValueError as error:
-            raise ValueError(f"{match[0]}: {error}") from None
-
-    return _Text(_REFERENCE.sub(look_up, raw), written=raw)
-
-
-def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[str, _Text]:
+def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[str, Text]:
     """Pick the variables that are settings."""
-    known = {name.upper(): name for name in _hints(Settings) if name not in ("checks", "groups")}
+    known = {name.upper(): name for name in _hints(Settings) if name not in TABLES}
     found = {}
     for variable, text in environ.items():
         if not variable.startswith(ENV_PREFIX):
@@ -212,43 +175,36 @@ def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[st
         bare = variable.removeprefix(ENV_PREFIX)
         if bare in known:
             try:
-                found[known[bare]] = _Text(utf8(text))
+                found[known[bare]] = Text(utf8(text))
             except ValueError as error:
                 raise _error(variable, str(error)) from None
         elif variable not in referenced and not _SERVICE_LINK.fullmatch(f"{bare}={text}"):
-            mend = _did_you_mean(bare.upper(), known, "unset it, or name it otherwise", ENV_PREFIX)
+            mend = did_you_mean(bare.upper(), known, "unset it, or name it otherwise", ENV_PREFIX)
             raise _error(variable, f"no such setting; {mend}")
     return found
 
 
-def _did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+    """Name what is most like a name that is unknown; say something else when nothing is."""
     import difflib  # noqa: PLC0415 -- only a mistake needs it
 
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"did you mean {prefix}{close[0]}?" if close else otherwise
 
 
-@contextmanager
-def _at(key: str) -> Iterator[None]:
-    """Put a key before the key of what goes wrong inside."""
-    try:
-        yield
-    except BadSettingError as error:
-        raise BadSettingError(error.text, key, *error.key) from None
-    except OverflowError:
-        raise BadSettingError("too large a number", key) from None
-    except ValueError as error:
-        raise BadSettingError(str(error), key) from None
+def make_policy(table: Mapping[str, Any]) -> Policy:
+    """Make a policy of its settings as they would stand in the file. Raises BadSettingError."""
+    return _build(Policy, table)
 
 
 def _build(cls: type[_T], table: Mapping[str, Any], also_known: Iterable[str] = ()) -> _T:
     """Make a dataclass of its settings, each looked at by name and by type."""
     hints, values = _hints(cls), {}
     for key, raw in table.items():
-        with _at(key):
+        with at(key):
             if key not in hints:
                 known = [*hints, *also_known]
-                mend = _did_you_mean(key, known, "petsage-grpc checks lists them all")
+                mend = did_you_mean(key, known, "petsage-grpc checks lists them all")
                 raise ValueError(f"no such setting; {mend}")
             values[key] = _convert(hints[key], raw)
     for name, _, default, _ in fields_of(cls):
@@ -261,18 +217,8 @@ def _build(cls: type[_T], table: Mapping[str, Any], also_known: Iterable[str] = 
     except ValueError as error:  # it begins with its key: "fall must be …" or "gates: … is …"
         said = re.match(r"(\w+):? (.+)", str(error), re.DOTALL)
         if said and said[1] in hints:
-            raise BadSettingError(_hide(said[2], table), said[1]) from None
-        raise ValueError(_hide(str(error), table)) from None
-
-
-def _hide(text: str, raw: Any) -> str:  # noqa: ANN401 -- whatever TOML can hold
-    """Undo the references in a text, for a kind of check may have said a secret."""
-    if isinstance(raw, list | Mapping):
-        for item in raw.values() if isinstance(raw, Mapping) else raw:
-            text = _hide(text, item)
-    elif isinstance(raw, _Text) and raw and raw.written:
-        text = text.replace(raw, raw.written)
-    return text
+            raise BadSettingError(redact(said[2], secrets_of(table)), said[1]) from None
+        raise ValueError(redact(str(error), secrets_of(table))) from None
 
 
 def _convert(hint: Any, raw: Any) -> Any:  # noqa: ANN401 -- as many types as settings
@@ -280,16 +226,18 @@ def _convert(hint: Any, raw: Any) -> Any:  # noqa: ANN401 -- as many types as se
 
     Raises ValueError or OverflowError; BadSettingError for something inside of it.
     """
-    value = _from_text(hint, raw) if isinstance(raw, _Text) else raw
+    value = _from_text(hint, raw) if isinstance(raw, Text) else raw
     kind, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if kind in (Mapping, CheckSettings) and not isinstance(value, Mapping):
+    if kind in (Mapping, CheckSettings, FeatureSettings) and not isinstance(value, Mapping):
         raise ValueError(f"{_show(raw)} is not a table: write its name in [ ] above its settings")
     if kind is CheckSettings:
         return _check(value)
+    if kind is FeatureSettings:
+        return _build(FeatureSettings, value)
     if kind is Mapping:
         table = {}
         for key, item in value.items():
-            with _at(key):
+            with at(key):
                 table[key] = _convert(inner[1], item)
         return MappingProxyType(table)
     if kind is tuple:
@@ -305,10 +253,10 @@ def _convert(hint: Any, raw: Any) -> Any:  # noqa: ANN401 -- as many types as se
     return float(value) if hint in (float, Duration) else value
 
 
-def _from_text(hint: Any, text: _Text) -> Any:  # noqa: ANN401 -- as many types as settings
+def _from_text(hint: Any, text: Text) -> Any:  # noqa: ANN401 -- as many types as settings
     """Read a text as the type of its setting wants it; one that does not fit stays a text."""
     if typing.get_origin(hint) is tuple:
-        return [_Text(part.strip(), text.written) for part in text.split(",") if part.strip()]
+        return text.split_list()
     if hint is bool:
         return _TRUTH.get(text.lower(), text)
     if hint in (int, float, Duration) and _NUMBER.fullmatch(text):
@@ -324,19 +272,31 @@ def _show(raw: Any) -> str:  # noqa: ANN401 -- whatever TOML can hold
 
 
 def _check(raw: Mapping[str, Any]) -> CheckSettings:
-    kinds = f"the kinds are {', '.join(KINDS)}"
-    with _at("kind"):
+    with at("kind"):
         if "kind" not in raw:
-            raise ValueError(f"must be set: {kinds}")
+            raise ValueError(f"must be set: the kinds are {', '.join(kind_names())}")
         kind = _convert(str, raw["kind"])
         try:
             cls = load_kind(kind)
         except UnknownKindError:
-            mend = _did_you_mean(kind, KINDS, kinds)
+            there_are = kind_names()
+            mend = did_you_mean(kind, there_are, f"the kinds are {', '.join(there_are)}")
             raise ValueError(f"there is no kind {kind!r}; {mend}") from None
     every, own = _hints(Policy), _hints(cls)
     table = {key: item for key, item in raw.items() if key != "kind"}
     policy = _build(Policy, {key: item for key, item in table.items() if key in every})
     rest = {key: item for key, item in table.items() if key in own or key not in every}
-    check = _build(cls, rest, also_known=every)
+    try:
+        check = _build(cls, rest, also_known=every)
+    except ValueError:
+        raise
+    except Exception as error:
+        if kind in KINDS:
+            raise
+        said = redact(describe_error(error), secrets_of(rest))
+        raise ValueError(f"the kind {kind!r} fails: {said}") from None
+    for key, item in rest.items():
+        if own[key] not in (int, float, bool, Duration, Size):
+            for secret, written in secrets_of(item).items():
+                check.hide(secret, written)
     return CheckSettings(kind, check, policy)

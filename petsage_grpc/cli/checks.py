@@ -6,15 +6,18 @@ import sys
 import textwrap
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from petsage_grpc.checks import KINDS, load_kind
+from petsage_grpc.checks import brought_kinds, kind_names, load_kind
 from petsage_grpc.cli._arguments import Parser
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
 from petsage_grpc.errors import PetsageError
-from petsage_grpc.settings import Settings
-from petsage_grpc.settings_load import fields_of, load_settings
+from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings, fleet_risks
+from petsage_grpc.settings_load import TABLES, fields_of, load_settings
+
+if TYPE_CHECKING:
+    from petsage_grpc.plane.features import Feature
 
 __all__ = ["main"]
 
@@ -35,27 +38,61 @@ def main(argv: Sequence[str]) -> int:
         "-c", "--config", metavar="FILE", help="validate this settings file and say what it checks"
     )
     arguments = parser.parse_args(argv)
-    if arguments.config is None:
-        sys.stdout.write(_reference())
-        return 0
     try:
-        settings = load_settings(arguments.config)
+        if arguments.config is None:
+            told = _reference(_mount(load_settings(environ={})))
+        else:
+            settings = load_settings(arguments.config)
+            told = _summary(arguments.config, settings, _mount(settings))
     except PetsageError as error:
         sys.stderr.write(f"petsage-grpc checks: {error}\n")
         return error.exit_code
-    sys.stdout.write(_summary(arguments.config, settings))
+    sys.stdout.write(told)
     return 0
 
 
-def _reference() -> str:
-    service = [field for field in fields_of(Settings) if field[0] not in ("checks", "groups")]
+def _mount(settings: Settings) -> "tuple[Feature, ...]":
+    """Mount the features as `serve` does, to see whether they can be; nothing is served."""
+    if not settings.has_features:
+        return ()
+    import asyncio  # noqa: PLC0415 -- only features need what it takes to serve
+
+    from petsage_grpc.plane.features import mount_features  # noqa: PLC0415
+
+    async def mount() -> "tuple[Feature, ...]":
+        return mount_features(settings)
+
+    return asyncio.run(mount())
+
+
+def _reference(features: "Iterable[Feature]") -> str:
+    service = [field for field in fields_of(Settings) if field[0] not in TABLES]
     blocks = [f"the service\n{_table(service)}"]
-    for kind in KINDS:
+    brought = brought_kinds()
+    for kind in kind_names():
         cls = load_kind(kind)
+        whose = f"  (of {brought[kind].package})" if kind in brought else ""
         what = _indented((cls.__doc__ or "").partition("\n")[0], 2)
-        blocks.append(f"kind = {_toml(kind)}\n{what}{_table(fields_of(cls))}")
+        blocks.append(f"kind = {_toml(kind)}{whose}\n{what}{_table(fields_of(cls))}")
     blocks.append(f"every check also has\n{_table(fields_of(Policy))}")
+    blocks.append(
+        f"[features.NAME] can have, for each feature\n{_table(fields_of(FeatureSettings))}"
+    )
+    blocks += [_described(feature) for feature in features]
     return "\n".join(blocks)
+
+
+def _described(feature: "Feature") -> str:
+    lines = [f"{feature}\n"]
+    lines += [f"  serves {name}\n" for name in feature.service_names]
+    lines += [_line(name, check) for name, check in feature.checks.items()]
+    return "".join(lines)
+
+
+def _line(name: str, check: CheckSettings) -> str:
+    gates = ", ".join(check.policy.gates) or "nothing (reported only)"
+    every = format_duration(check.policy.interval)
+    return f"  check {name} ({check.kind}) every {every} gates {gates}\n"
 
 
 def _table(fields: Iterable[tuple[str, Any, Any, str]]) -> str:
@@ -71,13 +108,14 @@ def _indented(text: str, by: int) -> str:
     return f"{lines}\n" if text else ""
 
 
-def _summary(path: str, settings: Settings) -> str:
-    lines = [f"{path}: all is right\n"]
-    for name, check in settings.checks.items():
-        gates = ", ".join(check.policy.gates) or "nothing (reported only)"
-        every = format_duration(check.policy.interval)
-        lines.append(f"  check {name} ({check.kind}) every {every} gates {gates}\n")
+def _summary(path: str, settings: Settings, features: "Iterable[Feature]") -> str:
+    lines, checks = [f"{path}: all is right\n"], dict(settings.checks)
+    lines += [_line(name, check) for name, check in settings.checks.items()]
     lines += [f"  group {_toml(n)}: {', '.join(c)}\n" for n, c in settings.groups.items()]
+    for feature in features:
+        checks |= feature.checks
+        lines += [f"  {line}\n" for line in _described(feature).splitlines()]
+    lines += [f"  WARNING {risk}\n" for risk in fleet_risks(checks, settings.groups)]
     return "".join(lines)
 
 

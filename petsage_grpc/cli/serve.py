@@ -79,18 +79,20 @@ def _parser() -> Parser:
 def _serve(settings: "Settings", signals: _Signals) -> int:
     import asyncio  # noqa: PLC0415 -- after the signals are caught
 
-    from petsage_grpc.plane.logs import LogPipeline  # noqa: PLC0415
+    from petsage_grpc.plane.logs import LogPipeline, Redactor  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
 
     async def live() -> None:
         service, loop = Service(settings), asyncio.get_running_loop()
+        logs.set_redactor(service.redact)
         signals.listener = lambda: loop.call_soon_threadsafe(service.request_stop)
         try:
             await service.run()
         finally:
             signals.ignore()
 
-    with LogPipeline(settings.log_level) as logs:
+    redact = Redactor(check.check for check in settings.checks.values())
+    with LogPipeline(settings.log_level, redact=redact) as logs:
         try:
             asyncio.run(live())
         finally:

@@ -1,14 +1,19 @@
-"""The service's own log: a full or broken standard output never blocks who writes a line."""
+"""The service's own log: it never blocks who writes a line, and no line of it holds a secret."""
 
 import logging
 import logging.handlers
 import queue
+import re
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self, TextIO
 
-__all__ = ["LogPipeline"]
+from petsage_grpc.core.check import Check
+from petsage_grpc.core.text import redact
+
+__all__ = ["LogPipeline", "Redactor"]
 
 _QUEUE_SIZE: Final = 1_000
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -34,6 +39,50 @@ class _Sink(logging.StreamHandler[TextIO]):
         """Drop the record: the log check reports that lines do not come out."""
 
 
+class _Formatter(logging.Formatter):
+    """Writes a record, its traceback too, without secrets."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__(_FORMAT)
+        self.redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.redact(super().format(record))
+
+
+class Redactor:
+    """Replaces in a text what any of the checks hides; from any thread.
+
+    Args:
+        checks: they may hide more at any time.
+    """
+
+    def __init__(self, checks: Iterable[Check]) -> None:
+        self._checks = tuple(checks)
+        self._seen: tuple[int, ...] = ()
+        self._secrets: dict[str, tuple[list[str], str]] = {}
+
+    def __call__(self, text: str) -> str:
+        """Give back the text without secrets."""
+        seen = tuple(len(check.secrets) for check in self._checks)
+        if seen != self._seen:
+            secrets = {s: shown for check in self._checks for s, shown in check.secrets.items()}
+            self._secrets = {s: (_plain_parts(s), shown) for s, shown in secrets.items()}
+            self._seen = seen
+        # Of a thousand checks' secrets hardly one is in a line: what can not be is not looked for.
+        near = {
+            secret: shown
+            for secret, (parts, shown) in self._secrets.items()
+            if all(part in text for part in parts)
+        }
+        return redact(text, near)
+
+
+def _plain_parts(secret: str) -> list[str]:
+    """Find the parts of a text that every way of writing it leaves as they are, longest first."""
+    return sorted(re.findall(r"[A-Za-z0-9]+", secret), key=len, reverse=True)
+
+
 class LogPipeline:
     """Sends what the root logger gets to a stream by way of a bounded queue and a thread.
 
@@ -42,12 +91,19 @@ class LogPipeline:
     Args:
         level: least level that is logged.
         stream: where the lines come out, standard output if not given.
+        redact: makes each line fit to be shown.
     """
 
-    def __init__(self, level: str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        level: str,
+        stream: TextIO | None = None,
+        redact: Callable[[str], str] | None = None,
+    ) -> None:
         self._level = level
         sink = _Sink(stream or sys.stdout)
-        sink.setFormatter(logging.Formatter(_FORMAT))
+        self._formatter = _Formatter(redact or Redactor(()))
+        sink.setFormatter(self._formatter)
         records: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUE_SIZE)
         self._handler = _QueueHandler(records)
         self._stopper: threading.Thread | None = None
@@ -68,6 +124,10 @@ class LogPipeline:
         trace: TracebackType | None,
     ) -> None:
         logging.getLogger().removeHandler(self._handler)
+
+    def set_redactor(self, redact: Callable[[str], str]) -> None:
+        """Make each line fit to be shown by another function from now on."""
+        self._formatter.redact = redact
 
     def close(self, timeout: float) -> bool:
         """Let what is queued come out, at most for `timeout` seconds, and say whether it did.

@@ -3,19 +3,26 @@
 import asyncio
 import contextlib
 import logging
-import secrets
-from typing import Final, Self
+import os
+from typing import TYPE_CHECKING, Final, Self
 
+from petsage_grpc.checks._grpc_hops import is_backend
+from petsage_grpc.checks._thread import set_thread_limit
 from petsage_grpc.core.clock import Clock, LoopClock
 from petsage_grpc.core.fold import make_rules
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
 from petsage_grpc.core.units import format_duration
+from petsage_grpc.plane.logs import Redactor
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
+from petsage_grpc.rpc.hops import Hops
 from petsage_grpc.rpc.server import Server
-from petsage_grpc.rpc.smoke_test import SmokeTestServicer
-from petsage_grpc.settings import Settings
+from petsage_grpc.rpc.smoke_test import FeatureTold, SmokeTestServicer
+from petsage_grpc.settings import Settings, fleet_risks
+
+if TYPE_CHECKING:
+    from petsage_grpc.plane.features import Feature
 
 __all__ = ["Service"]
 
@@ -34,44 +41,71 @@ class Service:
     Args:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
+
+    Raises PackageError or SettingsError when a feature can not be mounted.
     """
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         clock = LoopClock() if clock is None else clock
         self._clock = clock
+        self.features: tuple[Feature, ...] = ()
+        """What has been mounted besides."""
+        if settings.has_features:
+            from petsage_grpc.plane.features import mount_features  # noqa: PLC0415 -- most have none
+
+            self.features = mount_features(settings)
+        self.checks = dict(settings.checks)
+        """All checks, those of the features too."""
+        services = [SMOKE_TEST_SERVICE]
+        for feature in self.features:
+            self.checks |= feature.checks
+            services += feature.service_names
+        self.redact = Redactor(check.check for check in self.checks.values())
+        """Replaces what the checks hide in a text."""
+        set_thread_limit(settings.max_threads)
+        instance = settings.instance or os.urandom(4).hex()
+        backend = settings.backend or (instance if is_backend(instance) else os.urandom(4).hex())
+        for check in (made.check for made in self.checks.values()):
+            own = getattr(check, "__dataclass_fields__", ())  # a setting of that name is its own
+            if hasattr(check, "backend") and "backend" not in own:
+                check.backend = backend
         self._stop_requested = asyncio.Event()
         self._stop_at_once = asyncio.Event()
         self._names = Names(clock.now)
         rules = make_rules(
-            {name: check.policy.gates for name, check in settings.checks.items()},
+            {name: check.policy.gates for name, check in self.checks.items()},
             settings.groups,
-            [SMOKE_TEST_SERVICE],
+            services,
         )
         self._monitor = Monitor(
-            {name: (check.check, check.policy) for name, check in settings.checks.items()},
+            {name: (check.check, check.policy) for name, check in self.checks.items()},
             rules,
             self._names,
             clock,
             refresh_interval=settings.refresh_interval,
+            history=settings.history,
         )
         health = HealthServicer(
             self._names,
             max_watchers=settings.max_watchers,
             max_name_length=settings.max_name_length,
             send_timeout=settings.watch_send_timeout,
+            hops=Hops(backend, [check.check for check in self.checks.values()]),
         )
         smoke_test = SmokeTestServicer(
             self._monitor,
             clock,
             message=settings.message,
             version=settings.version,
-            instance=settings.instance or secrets.token_hex(4),
+            instance=instance,
             with_details=settings.details == "always",
+            features={f.name: FeatureTold(f.message, f.depends) for f in self.features},
         )
         self._server = Server(
             health,
             smoke_test,
+            self.features,
             reflection=settings.reflection,
             max_message_size=settings.max_message_size,
         )
@@ -136,10 +170,15 @@ class Service:
 
     def _introduce(self) -> None:
         """Say where it listens, what it checks and how to ask it."""
-        for name, check in self.settings.checks.items():
+        for feature in self.features:
+            services = ", ".join(feature.service_names) or "no service"
+            _log.info("%s serves %s", feature, services)
+        for name, check in self.checks.items():
             gates = ", ".join(check.policy.gates) or "nothing, it is only reported"
             every = format_duration(check.policy.interval)
             _log.info("check %s (%s) every %s gates %s", name, check.kind, every, gates)
+        for risk in fleet_risks(self.checks, self.settings.groups):
+            _log.warning("%s", risk)
         for address in self.addresses:
             _log.info("listening on %s", address)
         ask = self.addresses[0]

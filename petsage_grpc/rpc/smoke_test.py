@@ -1,5 +1,7 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -12,13 +14,23 @@ from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE, WIRE_HEALTH, check_result, timestamp
 
-__all__ = ["WHOLE_BACKEND", "SmokeTestServicer"]
+__all__ = ["WHOLE_BACKEND", "FeatureTold", "SmokeTestServicer"]
 
 WHOLE_BACKEND: Final = "smoke_test"
 """The feature that stands for all of them."""
 
 _MOST_NAMED: Final = 10
 _NANOS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTold:
+    """What is told of a feature."""
+
+    message: str
+    """What is said when all is well."""
+    checks: tuple[str, ...]
+    """The checks that it depends on."""
 
 
 class SmokeTestServicer:
@@ -31,6 +43,7 @@ class SmokeTestServicer:
         version: the version of the server.
         instance: tells this process from others.
         with_details: whether callers are told why a check fails.
+        features: what can be asked for besides the whole backend.
     """
 
     def __init__(
@@ -42,14 +55,16 @@ class SmokeTestServicer:
         version: str,
         instance: str,
         with_details: bool,
+        features: Mapping[str, FeatureTold] | None = None,
     ) -> None:
         self._monitor = monitor
         self._clock = clock
         self._message = message
         self._with_details = with_details
-        self._kept: tuple[Report, bytes] | None = None
+        self._features = dict(sorted((features or {}).items()))
+        self._kept: dict[str, tuple[Report, bytes]] = {}
         self._constant = SmokeTestResponse(
-            feature=WHOLE_BACKEND,
+            features=self._features,
             version=version,
             instance=instance,
             start_time=timestamp(clock.wall_time()),
@@ -61,22 +76,22 @@ class SmokeTestServicer:
         return {path: grpc.unary_unary_rpc_method_handler(self._smoke_test)}
 
     async def _smoke_test(self, raw: bytes, context: Context) -> bytes:
-        names = await self._prepare(raw, context) if raw else None
+        feature, names = await self._prepare(raw, context) if raw else (WHOLE_BACKEND, None)
         now = timestamp(self._clock.wall_time())
         # Messages that are joined are merged: only the time must be made for each call.
-        return self._recall(names) + SmokeTestResponse(timestamp=now).SerializeToString()
+        return self._recall(feature, names) + SmokeTestResponse(timestamp=now).SerializeToString()
 
-    async def _prepare(self, raw: bytes, context: Context) -> tuple[str, ...] | None:
-        """Read the request and see to its max_age; return the checks to report, None for all."""
+    async def _prepare(self, raw: bytes, context: Context) -> tuple[str, tuple[str, ...] | None]:
+        """Read the request and see to its max_age.
+
+        Return the feature, and the checks to report; None for all of the feature's.
+        """
         request = await parse(SmokeTestRequest, raw, context)
-        if request.feature not in ("", WHOLE_BACKEND):
-            details = f'unknown feature {quote(request.feature)}; there is "{WHOLE_BACKEND}"'
-            await abort(context, "NOT_FOUND", details)
+        feature = request.feature or WHOLE_BACKEND
+        if feature != WHOLE_BACKEND and feature not in self._features:
+            await abort(context, "NOT_FOUND", self._unknown(feature))
         names = tuple(dict.fromkeys(request.checks)) or None
-        try:
-            self._monitor.report(names)
-        except KeyError as error:
-            await abort(context, "NOT_FOUND", f"unknown check {quote(error.args[0])}")
+        await self._refuse_unknown(feature, names or (), context)
         if request.HasField("max_age"):
             seconds, nanos = request.max_age.seconds, request.max_age.nanos
             max_age = seconds + nanos * 1e-9
@@ -84,41 +99,69 @@ class SmokeTestServicer:
                 await abort(context, "INVALID_ARGUMENT", "max_age is not a valid Duration")
             if max_age < 0:
                 await abort(context, "INVALID_ARGUMENT", "max_age must not be negative")
-            await self._monitor.refresh(max_age, names)
-        return names
+            await self._monitor.refresh(max_age, names or self._checks_of(feature))
+        return feature, names
 
-    def _recall(self, names: tuple[str, ...] | None) -> bytes:
-        """Give the answer for all checks as it was made last, where it still holds."""
+    def _checks_of(self, feature: str) -> tuple[str, ...] | None:
+        """Name the checks of a feature; None means all that there are."""
+        return None if feature == WHOLE_BACKEND else self._features[feature].checks
+
+    def _unknown(self, feature: str) -> str:
+        there_are = [quote(name) for name in (WHOLE_BACKEND, *self._features)]
+        verb = "is" if len(there_are) == 1 else "are"
+        return f"unknown feature {quote(feature)}; there {verb} {_some(there_are)}"
+
+    async def _refuse_unknown(self, feature: str, names: Iterable[str], context: Context) -> None:
+        known = self._checks_of(feature)
+        for name in names:
+            if known is not None and name not in known:
+                details = f"feature {quote(feature)} has no check {quote(name)}"
+                await abort(context, "NOT_FOUND", details)
+        try:
+            self._monitor.report(names)
+        except KeyError as error:
+            await abort(context, "NOT_FOUND", f"unknown check {quote(error.args[0])}")
+
+    def _recall(self, feature: str, names: tuple[str, ...] | None) -> bytes:
+        """Give the answer for all checks of a feature as it was made last, where it still holds."""
         if names is not None:
-            return self._respond(self._monitor.report(names))
-        if self._kept is None or not self._monitor.is_current(self._kept[0]):
-            report = self._monitor.report()
-            self._kept = (report, self._respond(report))
-        return self._kept[1]
+            return self._respond(feature, self._monitor.report(names))
+        kept = self._kept.get("")
+        if kept is None or not self._monitor.is_current(kept[0]):
+            report = self._monitor.report(self._checks_of(feature))
+            kept = self._kept[feature] = (report, self._respond(feature, report))
+        return kept[1]
 
-    def _respond(self, report: Report) -> bytes:
+    def _respond(self, feature: str, report: Report) -> bytes:
         """Make the answer, all but its time."""
         health = report.health
         if report.draining and health is Health.OK:
             health = Health.DEGRADED
         response = SmokeTestResponse(
             status=WIRE_HEALTH[health],
-            message=self._describe(health, report),
+            message=self._describe(feature, health, report),
+            feature=feature,
             checks=[check_result(check, with_detail=self._with_details) for check in report.checks],
         )
         response.MergeFrom(self._constant)
         return response.SerializeToString()
 
-    def _describe(self, health: Health, report: Report) -> str:
+    def _describe(self, feature: str, health: Health, report: Report) -> str:
+        whole = feature == WHOLE_BACKEND
         if health is Health.OK:
-            return self._message
+            return self._message if whole else self._features[feature].message
+        who = "PetSage Backend" if whole else f"The feature {feature}"
         broken = [check for check in report.checks if check.verdict is not Verdict.PASSING]
-        more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-        named = ", ".join(check.name for check in broken[:_MOST_NAMED]) + more
+        named = _some([check.name for check in broken])
         if not broken:
             return "PetSage Backend is shutting down."
         if health is Health.DEGRADED:
-            return f"PetSage Backend works, but not all is well: {named}."
+            return f"{who} works, but not all is well: {named}."
         if all(check.verdict is Verdict.PENDING for check in broken):
-            return f"PetSage Backend is waking up, no result yet of: {named}."
-        return f"PetSage Backend is not well: {named}."
+            return f"{who} is waking up, no result yet of: {named}."
+        return f"{who} is not well: {named}."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

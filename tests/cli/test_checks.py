@@ -17,7 +17,7 @@ from petsage_grpc.core.check import Check
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Size, parse_size
 from petsage_grpc.settings import Settings
-from petsage_grpc.settings_load import fields_of
+from petsage_grpc.settings_load import TABLES, fields_of
 from tests.processes import run
 
 WIDTH = 80
@@ -78,6 +78,7 @@ def test_it_lists_every_kind_with_what_it_is_for(capsys: pytest.CaptureFixture[s
     listed = blocks(capsys)
     assert list(listed) == [
         "the service", *(f'kind = "{kind}"' for kind in KINDS), "every check also has",
+        "[features.NAME] can have, for each feature",
     ]  # fmt: skip
     for kind in KINDS:
         what = (load_kind(kind).__doc__ or "").partition("\n")[0]
@@ -95,7 +96,7 @@ def test_it_lists_every_setting_with_its_default_and_its_help(
     cls = classes[above] if above in classes else load_kind(above.split('"')[1])
     block = blocks(capsys)[above]
     for name, hint, default, text in fields_of(cls):
-        if name in ("checks", "groups"):
+        if name in TABLES:
             continue
         shown = re.search(rf"^  {name} = (.+)  \((.+)\)$", block, re.MULTILINE)
         assert shown, name

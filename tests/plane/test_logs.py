@@ -1,14 +1,17 @@
-"""The service's own log: it never blocks who writes, whatever becomes of standard output."""
+"""The service's own log: it never blocks who writes, and no line of it holds a secret."""
 
 import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
 
 import pytest
 
-from petsage_grpc.plane.logs import LogPipeline
+from petsage_grpc.core.check import Check
+from petsage_grpc.plane.logs import LogPipeline, Redactor
 
 PATIENCE = 20.0
 
@@ -57,3 +60,88 @@ def test_a_broken_pipe_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(BrokenPipeError):
         writer.close()
     assert capsys.readouterr().err == ""
+
+
+class Secretive(Check):
+    """A check that hides something."""
+
+    def __init__(self, *hidden: str) -> None:
+        for secret in hidden:
+            self.hide(secret)
+
+    async def run(self) -> None:
+        """Pass."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "password is hunter2-hunter2",
+        "%s",
+        "GET http://db/?token=p%40ss+w%C3%B6rd&x=1",
+        """{'password': 'it\\'s "me"'}""",
+        "postgresql://me:other-secret@db:5432/orders",
+    ],
+)
+def test_no_line_of_any_logger_holds_a_secret(line: str) -> None:
+    hidden = ("hunter2-hunter2", "p@ss wörd", 'it\'s "me"')
+    stream = io.StringIO()
+    with LogPipeline("DEBUG", stream, Redactor([Secretive(*hidden)])) as logs:
+        logging.getLogger("some.driver").debug(line, *(["hunter2-hunter2"] if "%s" in line else []))
+        assert logs.close(PATIENCE)
+    told = stream.getvalue()
+    assert "***" in told
+    for part in ("hunter2", "p%40ss", "it", "other-secret"):
+        assert part not in told
+
+
+def test_no_traceback_holds_a_secret() -> None:
+    stream = io.StringIO()
+    with LogPipeline("INFO", stream, Redactor([Secretive("hunter2-hunter2")])) as logs:
+        try:
+            try:
+                raise ValueError("no user with hunter2-hunter2")
+            except ValueError as error:
+                raise RuntimeError("http://me:hunter3@db") from error
+        except RuntimeError:
+            logging.getLogger("some.driver").exception("it failed")
+        assert logs.close(PATIENCE)
+    assert "no user with ***" in stream.getvalue()
+    assert "http://***@db" in stream.getvalue()
+    assert "hunter" not in stream.getvalue()
+
+
+def test_what_is_hidden_later_is_hidden_from_then_on() -> None:
+    check = Secretive("first-secret")
+    redact = Redactor([Secretive(), check])
+    assert redact("first-secret second-secret") == "*** second-secret"
+    check.hide("second-secret", "${SECOND}")
+    assert redact("first-secret second-secret") == "*** ${SECOND}"
+
+
+def test_another_redactor_can_take_over() -> None:
+    stream = io.StringIO()
+    with LogPipeline("INFO", stream) as logs:
+        logs.set_redactor(lambda line: line.upper())
+        logging.getLogger("petsage_grpc.test").info("loud")
+        assert logs.close(PATIENCE)
+    assert "LOUD" in stream.getvalue()
+
+
+@pytest.mark.parametrize("secret", ["ünïcödé", "§$%&/()", "a" * 4, "x,y;z", "{'a': 1}"])
+def test_a_secret_of_whatever_characters_is_found_however_it_is_written(secret: str) -> None:
+    redact = Redactor([Secretive(secret)])
+    for written in (secret, repr(secret), quote(secret, safe=""), quote_plus(secret)):
+        assert redact(f"<{written}>") in ("<***>", "<'***'>", '<"***">')
+
+
+def test_a_thousand_secrets_cost_a_line_little() -> None:
+    redact = Redactor(Secretive(f"postgresql://user:secret-{n}@db/{n}") for n in range(1_000))
+    line = "check db-17 is failing, was passing: postgresql://db17.example:5432 refused it"
+    redact(line)
+    times = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        assert redact(line) == line
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.002

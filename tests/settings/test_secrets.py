@@ -14,6 +14,7 @@ from tests.settings.conftest import (
     NO_TABLE,
     SECRET,
     ask,
+    checked,
     disk,
     named,
     refusal,
@@ -123,3 +124,79 @@ def test_a_secret_is_not_shown_with_the_settings_either(file: Path) -> None:
     settings = load_settings(file, environ={"S": SECRET})
     assert SECRET not in repr(settings)
     assert "sql://${S}@db" in repr(settings)
+
+
+def test_what_came_from_references_is_hidden_by_the_check_whole_and_in_part(file: Path) -> None:
+    file.write_text(
+        ask(
+            "url = 'sql://${U}:${S}@db'\nheaders.Token = 'Bearer ${file:token}'\n"
+            "hosts = ['${H}', 'plain']"
+        )
+    )
+    file.with_name("token").write_text("t0k3n\n")
+    check = checked(load_settings(file, environ={"U": "petsage", "S": SECRET, "H": "db.example"}))
+    assert check.secrets == {
+        f"sql://petsage:{SECRET}@db": "sql://${U}:${S}@db",
+        "petsage": "${U}",
+        SECRET: "${S}",
+        "Bearer t0k3n": "Bearer ${file:token}",
+        "t0k3n": "${file:token}",
+        "db.example": "${H}",
+    }
+    assert check.redact(f"no password {SECRET} at db.example") == "no password ${S} at ${H}"
+
+
+def test_each_item_of_a_list_from_a_reference_is_hidden(file: Path) -> None:
+    file.write_text(ask("url = ''\nhosts = '${H}'"))
+    check = checked(load_settings(file, environ={"H": "one.example, two.example"}))
+    assert check.hosts == ("one.example", "two.example")
+    assert check.redact("two.example, one.example") == "${H}, ${H}"
+
+
+def test_what_stands_in_the_file_itself_is_not_hidden_for_that(file: Path) -> None:
+    file.write_text(ask("url = 'sql://db'\nhosts = ['db.example']"))
+    assert checked(load_settings(file, environ={})).secrets == {}
+
+
+@pytest.mark.parametrize("value", ["", "abc", "5432", "-1.5", "true", "False"])
+def test_what_is_too_common_to_be_a_secret_is_not_hidden(file: Path, value: str) -> None:
+    file.write_text(ask("url = '${V}'\nhosts = ['${V}']"))
+    assert checked(load_settings(file, environ={"V": value})).secrets == {}
+
+
+def test_what_is_no_text_is_not_hidden(file: Path) -> None:
+    file.write_text(
+        ask("url = ''\nport = '${N}'\npause = '${D}'\nmost = '${Z}'\ninterval = '${D}'")
+        + "gates = ['${G}']\n"
+    )
+    environ = {"N": "65536", "D": "1m30s", "Z": "64MiB", "G": "readiness"}
+    check = checked(load_settings(file, environ=environ))
+    assert (check.port, check.pause, check.most) == (65536, 90.0, 64 * 1024**2)
+    assert check.secrets == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    named(
+        ("in an address", "listen = 'pg://me:S@db'", "listen: 'pg://***@db' has no port from 0"),
+        ("in place of a number", disk("fall = 'pg://me:S@db'"), "checks.disk.fall: 'pg://***@db' "),
+        (
+            "in what a kind says",
+            ask("url = 'bad pg://me:S@db/x'"),
+            "checks.ask.url: can not ask\\nbad pg://***@db/x",
+        ),
+        ("in a name", "groups.'pg://me:S@db' = []", 'groups."pg://***@db": needs at least one'),
+    ),
+)
+def test_a_password_in_a_url_of_the_file_is_not_shown(file: Path, text: str, line: str) -> None:
+    file.write_text(text.replace("S", SECRET))
+    told = refusal(file)
+    assert told.startswith(f"{file}: {line}")
+    assert SECRET not in told
+
+
+def test_a_part_of_a_value_that_a_kind_shows_is_not_shown(file: Path) -> None:
+    file.write_text(ask("url = 'worse ${S}'"))
+    assert refusal(file, {"S": SECRET}) == f"{file}: checks.ask: can not ask worse ${{S}}"
+    file.write_text(ask("url = '${S}'\nhosts = ['bad', 'x-${S}']"))
+    assert refusal(file, {"S": SECRET}) == f"{file}: checks.ask.hosts: must not be bad, x-${{S}}"

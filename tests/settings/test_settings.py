@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 
 from petsage_grpc.checks import load_kind
+from petsage_grpc.checks._thread import MAX_THREADS
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size
-from petsage_grpc.settings import BadSettingError, CheckSettings, Settings, dotted, parse_listen
-from petsage_grpc.settings_load import fields_of, load_settings
+from petsage_grpc.settings import (
+    BadSettingError,
+    CheckSettings,
+    FeatureSettings,
+    Settings,
+    dotted,
+    fleet_risks,
+    parse_listen,
+)
+from petsage_grpc.settings_load import TABLES, fields_of, load_settings
 
 EXAMPLE = Path(__file__).parent.parent.parent / "petsage.toml"
 
@@ -24,6 +33,7 @@ COMMENTED_OUT = {
     "checks.disk.stale_after",  # TOML has no null
     "checks.log.stale_after",
     'groups."petsage.v1.OrdersService"',  # there is no group unless one is made
+    "features.paws",  # nor is there a feature
 }
 """The settings of the example whose defaults can not be written in TOML."""
 
@@ -49,7 +59,7 @@ def test_the_example_file_holds_exactly_the_defaults() -> None:
 
 
 def test_every_setting_stands_in_the_example_file() -> None:
-    wanted = {name for name, *_ in fields_of(Settings)} - {"checks", "groups"}
+    wanted = {name for name, *_ in fields_of(Settings)} - set(TABLES)
     for kind in ("disk", "log"):
         settings = [*fields_of(load_kind(kind)), *fields_of(Policy)]
         wanted |= {f"checks.{kind}.{name}" for name in ["kind", *(field[0] for field in settings)]}
@@ -72,6 +82,9 @@ def test_what_is_commented_out_in_the_example_file_can_be_set_so(tmp_path: Path)
     settings = load_settings(file, environ={"HOSTNAME": "orders-7f9c"})
     assert (settings.version, settings.instance) == ("1.2.3", "orders-7f9c")
     assert settings.groups == {"petsage.v1.OrdersService": ("disk", "log")}
+    assert settings.features == {
+        "paws": FeatureSettings(message="All paws are fine.", checks=("disk",))
+    }
     for check in settings.checks.values():
         assert check.policy.stale_after == Policy().believed_for
 
@@ -113,6 +126,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.reflection
     assert list(settings.checks) == ["disk", "log"]
     assert settings.groups == {}
+    assert settings.features == {}
+    assert settings.history == 16
+    assert settings.max_threads == MAX_THREADS
 
 
 @pytest.mark.parametrize("name", [field[0] for field in fields_of(Settings)])
@@ -188,6 +204,10 @@ class _Outside(Check):
         ({"listen": ("unix:/a", "unix:///a")}, "listen: 'unix:///a' is listed twice"),
         ({"grace": 5.0}, r"grace: must be more than drain_delay \(5s\)"),
         ({"watch_send_timeout": 0.0}, "watch_send_timeout: must be more than 0"),
+        ({"max_threads": 0}, "max_threads: must be more than 0"),
+        ({"history": -1}, "history: must be from 0 to 1000"),
+        ({"history": 1001}, "history: must be from 0 to 1000"),
+        ({"backend": "my backend"}, "backend: 'my backend' is no name: write at most 64 letters"),
         ({"max_watchers": 0}, "max_watchers: must be more than 0"),
         ({"max_name_length": 0}, "max_name_length: must be more than 0"),
         ({"max_message_size": 0}, "max_message_size: must be more than 0"),
@@ -199,6 +219,10 @@ class _Outside(Check):
         ({"groups": {"": ()}}, 'groups."": the service sets this name itself'),
         ({"groups": {"a": ("b",)}}, "groups.a: there is no check 'b'; there are: disk, log"),
         ({"checks": {}, "groups": {"a": ("b",)}}, "groups.a: there is no .* there are: none"),
+        (
+            {"features": {"paws": FeatureSettings(checks=("b",))}},
+            r"features.paws.checks: there is no check 'b'; there are: disk, log",
+        ),
     ],
 )
 def test_nonsense_is_refused_by_the_key_of_the_setting(
@@ -217,6 +241,29 @@ def test_a_check_that_reaches_outside_can_not_gate_liveness() -> None:
 def test_a_check_of_the_process_itself_can_gate_liveness() -> None:
     check = CheckSettings("log", load_kind("log")(), Policy(gates=("liveness",)))
     assert Settings(checks={"log": check}).checks["log"].policy.gates == ("liveness",)
+
+
+def shared(gates: tuple[str, ...]) -> dict[str, CheckSettings]:
+    return {"db": CheckSettings("outside", _Outside(), Policy(gates=gates, shared=True))}
+
+
+def test_a_shared_check_that_takes_every_replica_out_of_rotation_is_a_risk() -> None:
+    (risk,) = fleet_risks(shared(("readiness", "startup")), {"orders": ("db",), "other": ()})
+    assert risk == (
+        "check db is shared by all replicas and gates readiness, orders: when it fails, all of"
+        " them leave rotation at once (docs/gates.md)"
+    )
+    (risk,) = fleet_risks(shared(()), {"orders": ("db",)})
+    assert "gates orders:" in risk
+
+
+@pytest.mark.parametrize("gates", [(), ("startup",)], ids=["nothing", "startup alone"])
+def test_a_shared_check_that_takes_nobody_out_of_rotation_is_none(gates: tuple[str, ...]) -> None:
+    assert fleet_risks(shared(gates), {}) == []
+
+
+def test_a_check_that_each_replica_has_for_itself_is_no_risk_to_all() -> None:
+    assert fleet_risks(Settings().checks, {"orders": ("disk",)}) == []
 
 
 def test_of_two_settings_that_contradict_each_other_the_error_tells_both_sides() -> None:

@@ -1,0 +1,1 @@
+"""A feature and a kind of check for petsage-grpc."""

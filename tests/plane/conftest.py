@@ -1,0 +1,107 @@
+"""A folder for packages with features, and a service that mounts what is there."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from petsage_grpc.plane.service import Service
+from petsage_grpc.rpc import stubs as pb
+from petsage_grpc.settings_load import load_settings
+from tests.packages import importable, write_package
+
+Status = health_pb2.HealthCheckResponse
+NAP_SERVICE = "petsage.naps.v1.NapService"
+
+SERVICE = f"""
+import grpc
+
+async def nap(request, context):
+    return b"zzz"
+
+def put_service_in(feature, name="{NAP_SERVICE}", nap=nap):
+    methods = {{"Nap": grpc.unary_unary_rpc_method_handler(nap)}}
+    feature.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+    feature.add_registered_method_handlers(name, methods)
+
+def mount(feature):
+    put_service_in(feature)
+"""
+"""A feature with a service, put in as generated code does it."""
+
+
+class App:
+    """A service that runs, and its client."""
+
+    def __init__(self, service: Service, channel: grpc.aio.Channel) -> None:
+        self.service = service
+        self._channel = channel
+        self._health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        self._smoke = pb.SmokeTestServiceStub(channel)
+
+    async def call(self, path: str, request: bytes = b"") -> bytes:
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+        return await method(request)
+
+    async def code(self, path: str) -> grpc.StatusCode:
+        try:
+            await self.call(path)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    async def becomes(self, status: int, name: str = "") -> None:
+        """Wait until a name has the status."""
+        watch = self._health.Watch(health_pb2.HealthCheckRequest(service=name))
+        async for response in watch:
+            if response.status == status:
+                break
+        watch.cancel()
+
+    async def smoke(self, feature: str = "", *checks: str) -> pb.SmokeTestResponse:
+        return await self._smoke.SmokeTest(pb.SmokeTestRequest(feature=feature, checks=checks))
+
+    async def smoke_becomes(self, status: "pb.Status", feature: str) -> pb.SmokeTestResponse:
+        """Wait until a feature has the status."""
+        while (response := await self.smoke(feature)).status != status:
+            pass
+        return response
+
+    async def services(self) -> list[str]:
+        """Name the services as reflection tells them."""
+        stub = reflection_pb2_grpc.ServerReflectionStub(self._channel)  # type: ignore[no-untyped-call]
+        call = stub.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        response = await call.read()
+        call.cancel()
+        return [service.name for service in response.list_services_response.service]
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[App]:
+    """Run a service, by default without any check of the settings."""
+    given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}} | settings
+    async with (
+        Service(load_settings(environ={}, **given)) as service,
+        grpc.aio.insecure_channel(service.addresses[0]) as channel,
+    ):
+        yield App(service, channel)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    """A folder where packages are found."""
+    with importable(tmp_path / "site") as folder:
+        yield folder
+
+
+def bring(site: Path, code: str, feature: str = "naps", package: str = "petsage-naps") -> None:
+    """Install a package whose one module is a feature."""
+    module = f"{feature}_feature"
+    write_package(site, package, {module: code}, features={feature: module})
