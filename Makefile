@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types stubs stubs-check clients client-tests bench clean
+.PHONY: help serve test demo faults lint types stubs stubs-check clients client-tests bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ...
 test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
 	@echo "running the tests"
 	@$(BIN)/python -m pytest $(TEST)
+
+faults: $(VENV)/.test ## every kind of check x every real fault; fails where a server is missing
+	@CI=true $(BIN)/python -m pytest tests/checks $(TEST)
 
 lint: $(VENV)/.dev ## check the style of the code and of the protos
 	@$(BIN)/ruff check .

@@ -2,10 +2,12 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from petsage_grpc.checks import KINDS
 from petsage_grpc.cli import VERBS, probe, smoke
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
@@ -51,7 +53,16 @@ def test_each_limit_has_the_default_of_its_setting(row: list[str]) -> None:
 def test_the_limits_are_all_in_the_table() -> None:
     named = {row[2].strip("`") for row in table("Limits")}
     limits = {"max_watchers", "watch_send_timeout", "max_name_length", "max_message_size"}
-    assert named >= limits | {"refresh_interval", "drain_delay", "grace"}
+    limits |= {"refresh_interval", "drain_delay", "grace", "max_threads", "history"}
+    assert named == limits | {"by the protocol"}
+
+
+def test_every_kind_of_check_is_in_the_table_with_what_it_needs() -> None:
+    rows = {row[0].strip("`"): row[2] for row in table("Checks")}
+    assert list(rows) == list(KINDS)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {extra for cell in rows.values() for extra in re.findall(r"\[(\w+)\]", cell)}
+    assert extras == set(project["optional-dependencies"]) - {"all"}
 
 
 def test_the_commands_of_the_readme_are_in_the_makefile() -> None:
