@@ -9,9 +9,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from petsage_grpc.core.text import printable, redact
 from petsage_grpc.errors import PackageError
@@ -27,8 +26,7 @@ FEATURES: Final = "petsage_grpc.features"
 _LONGEST_ERROR: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """Something of a package that goes by a name."""
 
     name: str

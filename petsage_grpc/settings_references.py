@@ -116,7 +116,7 @@ def at(key: str) -> Iterator[None]:
 def secrets_of(raw: Any) -> dict[str, str]:  # noqa: ANN401 -- whatever TOML can hold
     """Name all that came from references, at any depth, with what is shown in its place."""
     if isinstance(raw, list | Mapping):
-        found = {}
+        found: dict[str, str] = {}
         for item in raw.values() if isinstance(raw, Mapping) else raw:
             found |= secrets_of(item)
         return found

@@ -1,4 +1,4 @@
-"""Runs real PostgreSQL and MariaDB servers as processes, for tests, benchmarks and demonstrations."""
+"""Runs real PostgreSQL and MariaDB servers as processes: for tests, benchmarks and the demo."""
 
 import contextlib
 import importlib.util
@@ -87,6 +87,10 @@ class DatabaseServer:
     def process(self) -> "subprocess.Popen[str]":
         assert self._process is not None
         return self._process
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def start(self, *options: str, until: str = "") -> None:
         """Start it and wait until it says that it is ready, or something else."""
@@ -196,7 +200,7 @@ class PostgresServer(DatabaseServer):
 
     def connect(self) -> Any:
         """Connect as its administrator."""
-        import psycopg
+        import psycopg  # noqa: PLC0415 -- who runs no PostgreSQL needs none of it
 
         return psycopg.connect(
             host=HOST, port=self.port, user=USER, password=PASSWORD, dbname="postgres",
@@ -239,7 +243,7 @@ class MariaDBServer(DatabaseServer):
         ]  # fmt: skip
 
     def execute(self, *statements: str) -> list[Any]:
-        import pymysql
+        import pymysql  # type: ignore[import-untyped] # noqa: PLC0415 -- as above; brings no types
 
         connection = pymysql.connect(
             host=HOST, port=self.port, user=USER, password=PASSWORD, autocommit=True,

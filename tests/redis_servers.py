@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 
@@ -154,6 +155,12 @@ class RedisServer:
         with faults.stopped(self.process):
             yield
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
     def remove(self) -> None:
         """End it, and remove what it has written."""
         self.kill()
@@ -214,24 +221,50 @@ class Cluster:
     def __init__(self, *options: str) -> None:
         self.masters = [
             RedisServer(
-                "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
-                "--cluster-config-file", "nodes.conf", *options, port=_port_below_another(),
+                "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
+                "--cluster-config-file", "nodes.conf", *options, port=port_below_another(),
             )
             for _ in range(3)
         ]  # fmt: skip
 
     def start(self) -> None:
         """Start the servers and make a cluster of them."""
-        for master in self.masters:
-            master.start()
         for number, master in enumerate(self.masters):
-            first, end = (SLOTS * at // len(self.masters) for at in (number, number + 1))
-            master.execute("CLUSTER", "ADDSLOTS", *range(first, end))
+            master.start()
+            master.execute("CLUSTER", "ADDSLOTS", *self.slots(number))
             master.execute("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number:
                 self.masters[0].execute("CLUSTER", "MEET", HOST, master.port)
         for master in self.masters:
             master.wait_for("Cluster state changed: ok")
+
+    def slots(self, number: int) -> range:
+        """Return the slots of one of the masters."""
+        first, end = (SLOTS * at // len(self.masters) for at in (number, number + 1))
+        return range(first, end)
+
+    def settle(self) -> None:
+        """Give each slot to its master again and wait until all of them agree."""
+        ids, end = self.ids(), time.monotonic() + PATIENCE
+        while not all([self._agrees(master, ids) for master in self.masters]):
+            assert time.monotonic() < end, "the masters do not agree"
+
+    def _agrees(self, asked: RedisServer, ids: list[str]) -> bool:
+        """Say whether a master sees each slot where it belongs, and mend it where not."""
+        with asked.client() as client:
+            seen: dict[int, str] = {}
+            for first, last, owner, *_ in client.execute_command("CLUSTER", "SLOTS"):
+                seen |= dict.fromkeys(range(first, last + 1), owner[2])
+            wrong = [
+                (slot, ids[number])
+                for number in range(len(ids))
+                for slot in self.slots(number)
+                if seen.get(slot) != ids[number]
+            ]
+            for slot, owner in wrong:
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+            info = client.execute_command("CLUSTER", "INFO")
+        return not wrong and "cluster_state:ok" in str(info)
 
     def ids(self) -> list[str]:
         """Return what the masters call themselves."""
@@ -242,7 +275,7 @@ class Cluster:
             master.remove()
 
 
-def _port_below_another() -> int:
+def port_below_another() -> int:
     """Find a free port that has the one of the cluster's bus, 10,000 above, free as well."""
     while True:
         port = faults.free_port()
@@ -254,12 +287,9 @@ def _port_below_another() -> int:
 @contextlib.contextmanager
 def running(*options: str, port: int = 0) -> Iterator[RedisServer]:
     """Run a server for the block."""
-    server = RedisServer(*options, port=port)
-    try:
+    with RedisServer(*options, port=port) as server:
         server.start()
         yield server
-    finally:
-        server.remove()
 
 
 @contextlib.contextmanager
@@ -286,14 +316,12 @@ def running_cluster() -> Iterator[Cluster]:
 @contextlib.contextmanager
 def running_sentinel() -> Iterator[tuple[RedisServer, RedisServer, Sentinel]]:
     """Run a master, its replica and the sentinel that watches them, for the block."""
-    with contextlib.ExitStack() as stack:
-        master = stack.enter_context(running())
-        replica = RedisServer("--replicaof", HOST, str(master.port))
-        stack.callback(replica.remove)
-        replica.start()
+    with (
+        running() as master,
+        running("--replicaof", HOST, str(master.port)) as replica,
+        Sentinel(master=master) as sentinel,
+    ):
         replica.wait_for("MASTER <-> REPLICA sync: Finished with success")
-        sentinel = Sentinel(master=master)
-        stack.callback(sentinel.remove)
         sentinel.start()
         sentinel.wait_for(r"\+slave slave")
         yield master, replica, sentinel

@@ -19,11 +19,12 @@ LONGEST_MODULE = 350
 BELOW: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
-    "checks": {"core", "errors"},
-    "settings": {"core", "errors", "checks"},
+    "installed": {"core", "errors"},
+    "checks": {"core", "errors", "installed"},
+    "settings": {"core", "errors", "installed", "checks"},
     "_gen": set(),
     "rpc": {"core", "errors", "checks", "settings", "_gen"},
-    "plane": {"core", "errors", "checks", "settings", "rpc"},
+    "plane": {"core", "errors", "installed", "checks", "settings", "rpc"},
     "cli": {"core", "errors", "checks", "settings", "rpc", "plane"},
     "__main__": {"cli"},
     "__init__": {"core", "errors", "checks", "settings", "rpc", "plane"},
@@ -49,7 +50,7 @@ WRITTEN = [name for name in SOURCES if not name.startswith("petsage_grpc._gen")]
 
 def room_of(name: str) -> str:
     room = name.split(".")[1] if "." in name else "__init__"
-    room = room.removesuffix("_load")
+    room = "settings" if room.startswith("settings_") else room
     return room if room in BELOW else "__init__"
 
 
@@ -105,6 +106,8 @@ def test_no_module_imports_what_is_above_it(module: str) -> None:
         ("errors", "from petsage_grpc.core.status import Status"),
         ("checks.disk", "from petsage_grpc.settings import Settings"),
         ("checks.disk", "import grpc"),
+        ("installed", "from petsage_grpc.checks import KINDS"),
+        ("settings_references", "from petsage_grpc.plane.service import Service"),
         ("settings", "def late():\n    from petsage_grpc.rpc import convert"),
         ("settings_load", "if TYPE_CHECKING:\n    from petsage_grpc.plane.service import Service"),
         ("settings", "from google.protobuf.message import Message"),
@@ -135,6 +138,8 @@ def test_an_import_that_points_up_is_found_wherever_it_hides(module: str, source
         ("checks.disk", "from petsage_grpc.errors import PetsageError"),
         ("settings", "from petsage_grpc import __version__"),
         ("settings_load", "from petsage_grpc.settings import Settings"),
+        ("settings", "from petsage_grpc.settings_references import at"),
+        ("checks", "from petsage_grpc.installed import installed"),
         ("rpc.server", "import grpc.aio\nfrom petsage_grpc.settings import parse_listen"),
         ("rpc.convert", "from petsage_grpc._gen.petsage.v1 import smoke_test_pb2"),
         ("cli.serve", "def late():\n    from petsage_grpc.plane.service import Service"),
@@ -157,6 +162,16 @@ def modules_after(statement: str) -> set[str]:
 )
 def test_what_must_start_fast_imports_neither_grpc_nor_protobuf_nor_asyncio(module: str) -> None:
     assert {"grpc", "google.protobuf", "asyncio"} & modules_after(f"import {module}") == set()
+
+
+def test_the_package_itself_imports_nothing_of_what_it_offers() -> None:
+    ours = {name for name in modules_after("import petsage_grpc") if name.startswith("petsage")}
+    assert ours == {"petsage_grpc"}
+
+
+@pytest.mark.parametrize("name", ["Check", "CheckFailedError", "Duration", "Size"])
+def test_what_a_kind_of_check_needs_is_had_without_grpc(name: str) -> None:
+    assert "grpc" not in modules_after(f"from petsage_grpc import {name}")
 
 
 @pytest.mark.parametrize("verb", ["checks", "smoke", "wait"])

@@ -1,4 +1,4 @@
-"""Says what a failure of a database means: the errors of all drivers are brought to a few faults."""
+"""Says what a failure of a database means: the errors of all drivers become a few faults."""
 
 import errno
 import re
@@ -126,6 +126,7 @@ _TEXTS: Final = [
 
 _ERRNOS: Final = {
     errno.ECONNREFUSED: Fault.REFUSED,
+    errno.EACCES: Fault.FILE,  # a socket is one too
     **dict.fromkeys(
         (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN),
         Fault.UNREACHABLE,
@@ -140,7 +141,8 @@ _CONFUSED: Final = (struct.error, LookupError, ValueError, UnboundLocalError, As
 """What a driver raises that has not looked whether it reads what it thinks to read."""
 
 _BEFORE: Final = re.compile(
-    r"(connection failed: |connection to server [^\n]*? failed: |consuming input failed: |[A-Z]+:  )+"
+    r"(connection failed: |connection to server [^\n]*? failed: |consuming input failed: |[A-Z]+:  "
+    r"|failed to resolve host [^:]*: |\[Errno -?\d+\] )+"
 )
 """What libpq puts before what is wrong."""
 

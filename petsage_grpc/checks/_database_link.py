@@ -8,13 +8,16 @@ import os
 import socket
 import struct
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from petsage_grpc.checks._database_errors import OF_THE_QUERY, Fault, FaultError, find_fault
 from petsage_grpc.checks._database_url import Database
 from petsage_grpc.checks._thread import run_blocking
+from petsage_grpc.core.check import Check
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -59,38 +62,37 @@ class KeptLink:
     """One connection over the network: kept between runs, and renewed when it is dead.
 
     Args:
+        check: whose runs they are.
         database: what to ask.
         query: what to ask it.
         limit: seconds that the server may take for it.
         keep_for: seconds after which the connection is replaced.
         tls: what the driver is given for TLS.
-        say: told of each step before it is done.
     """
 
     def __init__(
         self,
+        check: Check,
         database: Database,
         query: str,
         *,
         limit: float,
         keep_for: float,
         tls: Callable[[], dict[str, Any]],
-        say: Callable[[str], None],
     ) -> None:
         from sqlalchemy import NullPool  # noqa: PLC0415 -- who has no such check needs none of it
         from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 -- likewise
 
+        self._check = check
         self._database = database
         self._limit = max(1, round(limit * 1000))
         self._keep_for = keep_for
         self._tls = tls
-        self._say = say
+        self._statements = [query, "ROLLBACK"]
         if database.system == "PostgreSQL":
             # All of it ends with the transaction: a pooler may give the session to others.
-            before = ("BEGIN READ ONLY", f"SET LOCAL statement_timeout = {self._limit}")
-            self._statements = (*before, query, "ROLLBACK")
-        else:
-            self._statements = (query, "ROLLBACK")
+            timeout = f"SET LOCAL statement_timeout = {self._limit}"
+            self._statements = ["BEGIN READ ONLY", timeout, query, "ROLLBACK"]
         self._engine = create_async_engine(
             database.url,
             poolclass=NullPool,
@@ -143,14 +145,16 @@ class KeptLink:
         except Exception as error:
             if not kept or self._given_up or find_fault(error).fault in OF_THE_QUERY:
                 raise
-            await self._ask_once()  # the old connection may be dead where a new one is not
+        else:
+            return
+        await self._ask_once()  # the connection was dead, but the server need not be
 
     async def _ask_once(self) -> None:
         try:
             if self._connection is None:
                 await self._connect()
             assert self._connection is not None
-            self._say(f"asking {self._database.at}")
+            self._check.doing = f"asking {self._database.at}"
             for statement in self._statements:
                 await self._connection.exec_driver_sql(statement)
         except BaseException:
@@ -160,7 +164,7 @@ class KeptLink:
             await self._discard()
 
     async def _connect(self) -> None:
-        self._say(f"connecting to {self._database.at}")
+        self._check.doing = f"connecting to {self._database.at}"
         self._connection = await self._engine.connect()
         self._since = time.monotonic()
         if self._database.system == "PostgreSQL":
@@ -181,7 +185,11 @@ class KeptLink:
             await _speaks_postgresql(kwargs.get("host"), kwargs.get("port"))
         if driver == "psycopg" and "host" in tls:
             tls |= await _named(tls["host"], kwargs.get("host"), kwargs.get("port"))
-        self._raw = raw = await connect(*args, **{**kwargs, **tls})
+        try:
+            self._raw = raw = await connect(*args, **{**kwargs, **tls})
+        except BaseException as error:
+            _clean_up(driver, error.__traceback__)
+            raise
         if tls and self._database.system == "MySQL" and not _encrypted(raw):
             raise FaultError(Fault.NO_TLS)  # the driver goes on without
         return raw
@@ -204,26 +212,30 @@ class KeptLink:
         elif self._database.driver == "psycopg":
             with contextlib.suppress(Exception), socket.socket(fileno=os.dup(raw.fileno())) as dup:
                 dup.shutdown(socket.SHUT_RDWR)
-        elif raw._writer is not None:  # noqa: SLF001 -- close() would wait for an end of TLS
-            raw._writer.transport.abort()  # noqa: SLF001 -- likewise
+        elif raw._writer is not None:
+            raw._writer.transport.abort()  # close() alone would wait for an end of TLS
             raw.close()
 
 
 class ThreadLink:
     """A connection anew for each run, on a thread: for SQLite, and for drivers that block.
 
-    Its arguments are those of KeptLink.
+    A file that was replaced would stay in sight of a connection that is kept.
+
+    Args:
+        check: whose run it is.
+        database: what to ask.
+        query: what to ask it.
+        limit: seconds that SQLite may take for it, and wait for a lock.
     """
 
-    def __init__(
-        self, database: Database, query: str, *, limit: float, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, check: Check, database: Database, query: str, *, limit: float) -> None:
         from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 -- as in KeptLink
 
+        self._check = check
         self._database = database
         self._query = query
         self._limit = limit
-        self._say = say
         self._sqlite = database.system == "SQLite"
         waits = {"timeout": limit} if self._sqlite else {}
         self._engine = create_engine(
@@ -232,18 +244,18 @@ class ThreadLink:
 
     async def ask(self) -> None:
         """Ask; when cancelled it ends with its thread, so that no second one is ever started."""
-        await run_blocking(self._ask, name="petsage database check")
+        await run_blocking(self._check, self._ask, name="petsage database check")
 
     async def close(self) -> None:
         """Do nothing: nothing is held between runs."""
 
     def _ask(self) -> None:
         at, file = self._database.at, self._database.file
-        self._say(f"opening {at}")
+        self._check.doing = f"opening {at}"
         if file and not Path(file).exists():
             raise FaultError(Fault.NO_FILE)
         with self._engine.connect() as connection:
-            self._say(f"asking {at}")
+            self._check.doing = f"asking {at}"
             if self._sqlite:
                 raw: Any = connection.connection.driver_connection
                 end = time.monotonic() + self._limit
@@ -254,6 +266,17 @@ class ThreadLink:
             result = connection.exec_driver_sql(self._query)
             if result.returns_rows:
                 result.first()
+
+
+def _clean_up(driver: str, trace: TracebackType | None) -> None:
+    """End what a driver leaves behind when it is cancelled while it connects."""
+    if driver == "psycopg":  # it closes its socket when nobody refers to it any more
+        traceback.clear_frames(trace)
+    if driver == "asyncpg":  # or asyncio would log that nobody wanted the answer about TLS
+        for frame, _ in traceback.walk_tb(trace):
+            answer = getattr(frame.f_locals.get("protocol"), "on_data", None)
+            if isinstance(answer, asyncio.Future):
+                answer.cancel()
 
 
 async def _speaks_postgresql(host: Any, port: Any) -> None:  # noqa: ANN401 -- as a URL gave them
@@ -282,4 +305,4 @@ async def _named(name: str, host: Any, port: Any) -> dict[str, str]:  # noqa: AN
 
 
 def _encrypted(raw: Any) -> bool:  # noqa: ANN401 -- the driver's own
-    return raw._writer.get_extra_info("ssl_object") is not None  # noqa: SLF001 -- it does not tell
+    return raw._writer.get_extra_info("ssl_object") is not None

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "read_url"]
 
-_LIKE: Final = 'write it like "postgresql://user@host:5432/name"'
+_LIKE: Final = (
+    'write it like "postgresql://user@host:5432/name", and a password with characters like / or @'
+    " as password"
+)
 _NAME: Final = "petsage-grpc"
 """What a server is told of who asks, if the URL does not tell it otherwise."""
 
@@ -168,7 +171,7 @@ def _place(url: "URL", port: int) -> str:
     """Name the host and its port, several of them, or the socket."""
     named = url.query.get("host") or url.query.get("unix_socket") or url.host or "localhost"
     hosts = (named if isinstance(named, str) else ",".join(named)).split(",")
-    port = int(str(url.query.get("port", ""))) if "port" in url.query else url.port or port
+    port = url.port or port
     return ", ".join(
         host if host.startswith("/") or _WITH_PORT.fullmatch(host)
         else f"[{host}]:{port}" if ":" in host
@@ -188,9 +191,7 @@ def _in_file(url: "URL") -> Database:
     else:
         path = f"file:{quote(path)}"
     mode = "ro" if query.get("mode") == "ro" else "rw"
-    url = url.set(
-        drivername="sqlite", database=path, query={**query, "mode": mode, "uri": "true"}
-    )
+    url = url.set(drivername="sqlite", database=path, query={**query, "mode": mode, "uri": "true"})
     return Database(url=url, at=file, system="SQLite", file=file)
 
 

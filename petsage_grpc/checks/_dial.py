@@ -241,5 +241,7 @@ async def _speak(
             )
         )
     except OSError as error:
-        said = tls.settings.explain_tls(error, address.shown, name=name, turn_off=tls.turn_off)
+        said = tls.settings.explain_tls(
+            error, address.shown, name=address.host, turn_off=tls.turn_off
+        )
         raise CheckFailedError(said) from error

@@ -30,6 +30,7 @@ async def open_streams(address: Address, tls: TlsSettings | None, tell: Tell) ->
             options = {"ssl": tls.ssl_context(), "server_hostname": name}
         return await asyncio.open_connection(sock=connected, **options)
     except BaseException as error:
+        connected.close()
         if isinstance(error, OSError) and tls is not None:
             raise CheckFailedError(describe_tls(address, tls, error)) from error
         raise

@@ -40,7 +40,9 @@ class DatabaseCheck(TlsSettings, Check):
     )
     statement_timeout: Duration = field(
         default=Duration(1.5),
-        metadata={"help": "time after which the server itself ends the query; keep it below timeout"},
+        metadata={
+            "help": "time after which the server itself ends the query; keep it below timeout"
+        },
     )
     keep_for: Duration = field(
         default=Duration(300.0),
@@ -75,13 +77,13 @@ class DatabaseCheck(TlsSettings, Check):
         database, limit = self._database, self.statement_timeout
         try:
             if not database.driver:
-                return ThreadLink(database, query, limit=limit, say=self._say)
+                return ThreadLink(self, database, query, limit=limit)
             return KeptLink(
-                database, query, limit=limit, keep_for=self.keep_for, tls=self._tls, say=self._say
+                self, database, query, limit=limit, keep_for=self.keep_for, tls=self._tls
             )
         except ImportError as error:
             raise ValueError(f"url: its driver can not be used: {error}: install it") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- dialects raise what they like
             raise ValueError(f"url: SQLAlchemy refuses it: {self.redact(str(error))}") from None
 
     async def run(self) -> None:
@@ -90,16 +92,13 @@ class DatabaseCheck(TlsSettings, Check):
             await self._link.ask()
         except CheckFailedError:
             raise
-        except Exception as error:
-            # What was raised may tell the URL, and all of it would be in a traceback.
+        except Exception as error:  # noqa: BLE001 -- drivers raise what they like
+            # It may tell the URL and what else is secret, as would a traceback of it.
             raise CheckFailedError(self._explain(error)) from None
 
     async def close(self) -> None:
         """Close the connection."""
         await self._link.close()
-
-    def _say(self, doing: str) -> None:
-        self.doing = doing
 
     def _explain(self, error: Exception) -> str:
         database = self._database

@@ -5,6 +5,7 @@ and what it brings starts a run at once: so a change is known when it happens.
 """
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ _SERVING: Final = "SERVING"
 _LEAST_SECRET: Final = 5
 """Characters from which the value of a header is hidden: a shorter one stands in any text."""
 _AUTHORITY: Final = re.compile(r"[][A-Za-z0-9.:_-]+")
+_LOST: Final = ("UNAVAILABLE", "CANCELLED")
+"""What a call ends with where the server has left a connection, or has ended what is on it."""
 _SETTLED: Final = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
 _OPTIONS: Final = (
     ("grpc.primary_user_agent", f"petsage-grpc/{__version__}"),
@@ -53,6 +56,11 @@ _LAST_PAUSE: Final = 30.0
 """Seconds, the first and the longest, until a Watch that has ended is made anew."""
 _BREATH: Final = 0.1
 """Seconds from message to message of a Watch: one that sends without end must not keep us busy."""
+
+
+_noise = logging.getLogger("grpc._cython.cygrpc")
+if _noise.level == logging.NOTSET:
+    _noise.setLevel(logging.INFO)  # at DEBUG it tells of each call on which loop it runs
 
 
 class _Link:
@@ -182,7 +190,7 @@ class GrpcCheck(TlsSettings, Check):
             await link.channel.wait_for_state_change(state)
         self.doing = f"waiting for {where} to answer"
         answer = await self._call(link)
-        if kept and answer.code == "UNAVAILABLE":
+        if kept and answer.code in _LOST:
             raise _LostError
         if self.watch and answer.code != "UNIMPLEMENTED":
             self._begin_watch(link)

@@ -138,7 +138,7 @@ class HttpCheck(TlsSettings, HttpSettings):
                 " follow_redirects = true"
             )
         if origin_of(request.url) != origin_of(self.target):  # our secrets are not for others
-            for name in ("Authorization", *self.headers):
+            for name in self.headers:  # httpx drops the user itself
                 if name.lower() != "host":
                     request.headers.pop(name, None)
         return request

@@ -176,18 +176,16 @@ def _mount(entry: EntryPoint, settings: Settings) -> Feature:
     place = f"{entry.module}:{entry.attribute or 'mount'}"
     if not callable(mount):
         raise PackageError(f"{feature}: {place} is no function")
-    result = None
     try:
-        if not inspect.iscoroutinefunction(mount):
-            result = mount(feature)
+        result = mount(feature)
     except BadSettingError as error:
         raise PackageError(f"{feature}: {place}: {error}") from error
     except (Exception, SystemExit) as error:
         raise PackageError(f"{feature}: {place} raised {describe_error(error)}") from error
     if inspect.iscoroutine(result):
         result.close()
-    if inspect.iscoroutinefunction(mount) or inspect.isawaitable(result):
-        raise PackageError(f"{feature}: {place} is async: make it a plain function")
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise PackageError(f"{feature}: {place} is async or yields: make it a plain function")
     feature.seal()
     wanted = settings.features.get(feature.name, FeatureSettings())
     feature.message = wanted.message or feature.message

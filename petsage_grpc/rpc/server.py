@@ -35,6 +35,10 @@ class _Methods(grpc.GenericRpcHandler):
 
     grpc.aio waits anew for each registered method whenever a call comes in; one generic handler for
     all of them makes a call cheaper.
+
+    Args:
+        handlers: by path.
+        for_hops: those that take a call of theirs when it comes from another service's check.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 
@@ -23,8 +22,7 @@ _MOST_NAMED: Final = 10
 _NANOS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureTold:
+class FeatureTold(NamedTuple):
     """What is told of a feature."""
 
     message: str
@@ -126,7 +124,7 @@ class SmokeTestServicer:
         """Give the answer for all checks of a feature as it was made last, where it still holds."""
         if names is not None:
             return self._respond(feature, self._monitor.report(names))
-        kept = self._kept.get("")
+        kept = self._kept.get(feature)
         if kept is None or not self._monitor.is_current(kept[0]):
             report = self._monitor.report(self._checks_of(feature))
             kept = self._kept[feature] = (report, self._respond(feature, report))

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import os
+import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +69,37 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def hearing_farewells(context: ssl.SSLContext, words: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Say these words over TLS, and keep how the other end leaves: b"" is in good order."""
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.settimeout(PATIENCE)
+                with context.wrap_socket(
+                    connection, server_side=True, suppress_ragged_eofs=False
+                ) as tls:
+                    tls.sendall(words)
+                    try:
+                        while said := tls.recv(65536):
+                            pass
+                    except OSError as error:
+                        said = str(error).encode()
+                    heard.append(said)
+
+    with socket.create_server((HOST, 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], heard
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @dataclass(frozen=True)

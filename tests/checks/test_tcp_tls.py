@@ -11,6 +11,7 @@ from tests.checks.conftest import (
     Site,
     TlsFiles,
     failure_of,
+    hearing_farewells,
     nothing_leaks,
     passes,
     serving,
@@ -166,6 +167,14 @@ async def test_a_server_that_is_stopped_is_waited_for_in_the_handshake(
     with site.nginx.frozen(), nothing_leaks():
         assert await timeout_of(check) == f"shaking hands in TLS with localhost:{site.tls}"
     await passes(check)
+
+
+@VERSIONS
+async def test_it_takes_leave_in_good_order(tls_files: TlsFiles, version: str) -> None:
+    with hearing_farewells(server_context(tls_files, version), b"hello") as (port, farewells):
+        await passes(over_tls(tls_files, port))
+        await passes(over_tls(tls_files, port, expect="hello"))
+    assert farewells == [b"", b""]
 
 
 async def test_a_server_that_does_not_take_leave_is_not_waited_for(tls_files: TlsFiles) -> None:

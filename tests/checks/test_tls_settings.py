@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from petsage_grpc.checks.tcp import TcpCheck
 from petsage_grpc.core.check import CheckFailedError
@@ -101,6 +102,23 @@ def test_a_file_that_is_broken_is_refused(tls_files: TlsFiles, tmp_path: Path) -
     broken.write_text(tls_files.key.read_text().replace("M", "X"))
     assert refusal(**pair(tls_files, tls_client_key=broken)) == (
         f"tls_client_key: '{broken}' or the certificate is broken, or has a password: {PEM}"
+    )
+
+
+def test_a_key_with_a_password_is_refused_without_asking_for_it(
+    tls_files: TlsFiles, tmp_path: Path
+) -> None:
+    key = serialization.load_pem_private_key(tls_files.key.read_bytes(), None)
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"password"),
+        )
+    )
+    assert refusal(**pair(tls_files, tls_client_key=locked)) == (
+        f"tls_client_key: '{locked}' or the certificate is broken, or has a password: {PEM}"
     )
 
 

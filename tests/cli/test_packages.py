@@ -177,10 +177,15 @@ class Kind(Check):
             logging.getLogger("driver").exception("refused")
             raise
 """
-    bring(site, kind=code)
+    feature = (
+        "import logging, os\n"
+        "def mount(feature): logging.getLogger('mounting').warning('with %s', os.environ['S'])"
+    )
+    bring(site, kind=code, feature=feature)
     file = settings_file(tmp_path, "[checks.a]", 'kind = "nap"', 'url = "sql://${S}@db"')
     secret = "hunter2-hunter2"
     with served(f"--config={file}", PYTHONPATH=str(site), S=secret) as process:
+        process.wait_for(re.escape("mounting: with ${S}"))
         process.wait_for(re.escape("connecting to sql://***@db"))
         process.wait_for(re.escape("check a failed: ValueError: refused by sql://***@db"))
         process.wait_for(r"^ValueError: refused by")

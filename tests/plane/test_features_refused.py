@@ -46,10 +46,15 @@ def refusal(**settings: Any) -> str:
             "def mount(): ...",
             f"{PLACE} raised TypeError: mount() takes 0 positional arguments but 1 was given",
         ),
-        ("async def mount(feature): ...", f"{PLACE} is async: make it a plain function"),
+        ("async def mount(feature): ...", f"{PLACE} is async or yields: make it a plain function"),
         (
             "async def late(feature): ...\ndef mount(feature): return late(feature)",
-            f"{PLACE} is async: make it a plain function",
+            f"{PLACE} is async or yields: make it a plain function",
+        ),
+        ("def mount(feature): yield", f"{PLACE} is async or yields: make it a plain function"),
+        (
+            "async def mount(feature): yield",
+            f"{PLACE} is async or yields: make it a plain function",
         ),
         (
             "def mount(feature): feature.check('bed', fall=0)(print)",
@@ -66,7 +71,8 @@ def refusal(**settings: Any) -> str:
     ],
     ids=[
         "no import", "no mount", "no function", "an error", "an exit", "a secret", "no argument",
-        "async", "awaitable", "a wrong policy", "a service twice", "a check of the settings",
+        "async", "awaitable", "a generator", "async generator", "a wrong policy", "a service twice",
+        "a check of the settings",
     ],
 )  # fmt: skip
 def test_what_can_not_be_mounted_is_told(site: Path, code: str, wrong: str) -> None:

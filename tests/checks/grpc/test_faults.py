@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from h2.connection import H2Connection
 
+from petsage_grpc.core.check import CheckFailedError
 from tests import faults
 from tests.checks.grpc.conftest import (
     Downstream,
@@ -63,6 +65,14 @@ async def test_what_is_no_grpc_is_told(make: MakeCheck, words: bytes, said: str)
         assert await failure(make(port)) == f"127.0.0.1:{port} {said}"
 
 
+def hang_up(_: H2Connection, __: int, connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def cancel(server: H2Connection, stream: int, _: socket.socket) -> None:
+    server.reset_stream(stream, 8)
+
+
 def reset(server: H2Connection, stream: int, _: object) -> None:
     server.reset_stream(stream, 2)
 
@@ -108,15 +118,23 @@ async def test_an_answer_that_is_none_of_a_health_service_is_told(
 
 
 async def test_a_connection_that_breaks_while_it_is_new_is_a_failure(make: MakeCheck) -> None:
-    def hang_up(_: object, __: int, connection: socket.socket) -> None:
-        connection.shutdown(socket.SHUT_RDWR)
-
     async with answering(hang_up) as address:
         check = make(address)
         assert await failure(check) == (
             f"{address} closed the connection while it was asked: look there for the cause"
         )
         await check.close()
+
+
+async def test_an_error_that_is_kept_keeps_no_connection(make: MakeCheck) -> None:
+    async with answering(replying(headers=[(":status", "404")], trailers=())) as address:
+        check = make(address)
+        with pytest.raises(CheckFailedError) as failed:
+            await check.run()
+        await check.close()
+        started = time.monotonic()
+    assert time.monotonic() - started < 5, "the server waits for the end of the connection"
+    assert failed.value
 
 
 async def test_the_authority_of_the_settings_is_sent(make: MakeCheck) -> None:
@@ -156,6 +174,19 @@ async def test_the_run_after_a_killed_server_is_back_passes(make: MakeCheck, sto
     await check.run()
 
 
+async def test_no_run_waits_for_a_connection_that_is_stuck(make: MakeCheck) -> None:
+    async with Downstream().serving() as downstream:
+        check = make(downstream.address)
+        await check.run()
+        await downstream.watched()
+    place = (faults.HOST, int(downstream.address.rpartition(":")[2]))
+    with socket.create_server(place) as silent:
+        stuck, _ = await asyncio.to_thread(silent.accept)  # the Watch has connected again
+    with stuck:
+        async with downstream.serving(downstream.address):
+            await asyncio.wait_for(check.run(), 1)
+
+
 async def test_a_server_that_is_restarted_between_two_runs_costs_no_failure(
     make: MakeCheck, stock: Stock
 ) -> None:
@@ -166,18 +197,17 @@ async def test_a_server_that_is_restarted_between_two_runs_costs_no_failure(
     await check.run()
 
 
+@pytest.mark.parametrize("leave", [hang_up, cancel])
 async def test_a_connection_that_breaks_while_it_is_asked_again_is_renewed(
-    make: MakeCheck,
+    make: MakeCheck, leave: Answer
 ) -> None:
     answered = 0
 
     def answer(server: H2Connection, stream: int, connection: socket.socket) -> None:
         nonlocal answered
         answered += 1
-        if answered == 2:
-            connection.shutdown(socket.SHUT_RDWR)
-        else:
-            replying(body=message(b"\x08\x01"))(server, stream, connection)
+        serving = replying(body=message(b"\x08\x01"))
+        (leave if answered == 2 else serving)(server, stream, connection)
 
     async with answering(answer) as address:
         check = make(address, watch=False)

@@ -190,6 +190,23 @@ async def test_a_head_that_drips_is_waited_for_and_given_up() -> None:
         assert await timeout_of(check) == f"waiting for localhost:{port} to answer"
 
 
+async def test_a_head_without_end_is_not_read_for_ever() -> None:
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(OK + b"X: ")
+        while True:
+            writer.write(b"y" * 10_000)
+            await writer.drain()
+            sent += 10_000
+
+    async with serving(talk) as port:
+        said = await failure_of(HttpCheck(url=f"http://localhost:{port}/"))
+    assert said == (f"localhost:{port} answers with a head that breaks the rules of HTTP: {LOG}")
+    assert sent < 10_000_000, "what the kernel holds for us is all that is more than the limit"
+
+
 async def test_a_body_that_drips_is_waited_for_and_given_up() -> None:
     async with serving(endless(OK + b"\r\n", b"y", pause=0.01)) as port:
         check = HttpCheck(url=f"http://localhost:{port}/")

@@ -1,8 +1,10 @@
 """Redirects fail unless they are to be followed, and no secret follows them elsewhere."""
 
+import asyncio
+
 from petsage_grpc.checks.http import HttpCheck
 from tests import faults
-from tests.checks.conftest import Site, TlsFiles, failure_of, passes
+from tests.checks.conftest import Site, TlsFiles, failure_of, passes, serving
 from tests.checks.http.conftest import TOKEN, said_back
 
 
@@ -67,6 +69,12 @@ async def test_the_failure_is_that_of_the_server_where_a_redirect_leads(site: Si
             url=f"http://localhost:{site.plain}/away?port={port}", follow_redirects=True
         )
         assert (await failure_of(check)).startswith(f"localhost:{port} refuses connections")
+        check = HttpCheck(
+            url=f"http://ledger/away?port={port}",
+            follow_redirects=True,
+            unix_socket=str(site.socket),
+        )
+        assert (await failure_of(check)).startswith(f"localhost:{port} refuses connections")
 
 
 async def test_a_circle_of_redirects_ends(site: Site) -> None:
@@ -74,6 +82,22 @@ async def test_a_circle_of_redirects_ends(site: Site) -> None:
     assert await failure_of(check) == (
         f"localhost:{site.plain} redirects for the 6th time: correct url, or look for a circle"
     )
+
+
+async def test_no_more_redirects_are_followed_than_five() -> None:
+    asked = 0
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 307 Again\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async with serving(redirect) as port:
+        check = HttpCheck(url=f"http://localhost:{port}/", follow_redirects=True)
+        assert "redirects for the 6th time" in await failure_of(check)
+    assert asked == 6
 
 
 async def test_a_redirect_to_what_is_no_http_server_fails(site: Site) -> None:

@@ -5,7 +5,15 @@ import ssl
 
 from petsage_grpc.checks.http import HttpCheck
 from tests import faults
-from tests.checks.conftest import Site, TlsFiles, failure_of, nothing_leaks, passes, timeout_of
+from tests.checks.conftest import (
+    Site,
+    TlsFiles,
+    failure_of,
+    hearing_farewells,
+    nothing_leaks,
+    passes,
+    timeout_of,
+)
 
 LOG = "look into its log"
 CLIENT = "set tls_client_cert and tls_client_key"
@@ -98,6 +106,14 @@ async def test_a_server_that_refuses_in_the_handshake_is_named(tls_files: TlsFil
             # what it says is lost if our request reaches it too late
             f"localhost:{port} broke the connection off: {LOG}, or {CLIENT} if it demands them",
         )
+
+
+async def test_it_takes_leave_in_good_order(tls_files: TlsFiles) -> None:
+    words = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    context = faults.server_tls(tls_files.ca.parent)
+    with hearing_farewells(context, words) as (port, farewells):
+        await passes(https(tls_files, port))
+    assert farewells == [b""]
 
 
 async def test_a_server_that_is_stopped_is_waited_for_in_the_handshake(

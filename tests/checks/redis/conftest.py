@@ -49,9 +49,16 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def running_cluster() -> Iterator[Cluster]:
     with redis_servers.running_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Cluster:
+    """A cluster that the test before has left in good order."""
+    running_cluster.settle()
+    return running_cluster
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The database check against real servers: each fault is made, and named with its mend."""
