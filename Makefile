@@ -18,6 +18,9 @@ test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
 	@echo "running the tests"
 	@$(BIN)/python -m pytest $(TEST)
 
+demo: $(VENV)/.test ## hurt real dependencies of a running service, and show who sees it when
+	@PYTHONPATH=. $(BIN)/python tools/demo $(DEMO)
+
 faults: $(VENV)/.test ## every kind of check x every real fault; fails where a server is missing
 	@CI=true $(BIN)/python -m pytest tests/checks $(TEST)
 
