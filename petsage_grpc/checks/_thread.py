@@ -24,18 +24,21 @@ class _Slots:
         self._line: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
-    async def take(self, check: Check) -> None:
-        """Wait for a place, which the check says while it waits."""
+    async def take(self, check: Check | None) -> None:
+        """Wait for a place, which the check, if there is one, says while it waits."""
         with self._lock:
             if self._taken < self.limit:
                 self._taken += 1
                 return
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._line.append(turn)
-        before, check.doing = check.doing, f"all {self.limit} threads (max_threads) are busy"
+        before = check.doing if check else ""
+        if check:
+            check.doing = f"all {self.limit} threads (max_threads) are busy"
         try:
             await turn
-            check.doing = before
+            if check:
+                check.doing = before
         except asyncio.CancelledError:
             with self._lock:
                 if turn in self._line:
@@ -67,7 +70,7 @@ def set_thread_limit(limit: int) -> None:
     _slots.limit = limit
 
 
-async def run_blocking(check: Check, work: Callable[[], Any], *, name: str) -> None:
+async def run_blocking(check: Check | None, work: Callable[[], Any], *, name: str) -> None:
     """Run `work` on a new daemon thread and wait for it, also when cancelled meanwhile.
 
     Raises what `work` raises. A wait that is cancelled goes on until the thread ends: that is how
@@ -76,7 +79,7 @@ async def run_blocking(check: Check, work: Callable[[], Any], *, name: str) -> N
     that never returns keeps no process alive.
 
     Args:
-        check: whose work it is; it says so while it waits for a free thread.
+        check: whose work it is, where that is known; it says so while it waits for a free thread.
         work: what may block.
         name: the name of the thread.
     """

@@ -80,6 +80,7 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
     import asyncio  # noqa: PLC0415 -- after the signals are caught
 
     from petsage_grpc.plane.logs import LogPipeline, Redactor  # noqa: PLC0415
+    from petsage_grpc.plane.loop import PlaneLoop  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
 
     async def live() -> None:
@@ -94,7 +95,8 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
         try:
-            asyncio.run(live())
+            with asyncio.Runner(loop_factory=PlaneLoop) as runner:
+                runner.run(live())
         finally:
             if not logs.close(_LAST_LINES) and sys.exception() is None:
                 # The interpreter would wait for ever for a standard output that takes nothing.
