@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ PASSWORD = "p@ss/w:rd %41"
 SERVICE = "orders-cache"
 """What the sentinels call the master that they watch."""
 SLOTS = 16384
+_BUS = 10_000
+"""How far above its port a node of a cluster listens to the others."""
 PATIENCE = 20.0
 """Seconds after which a server that should have started, said or done something has failed."""
 
@@ -215,28 +217,43 @@ class Sentinel(RedisServer):
         return [redis_program(), str(settings), "--sentinel", *self.options]
 
 
+class ClusterNode(RedisServer):
+    """A node of a cluster.
+
+    Args:
+        name: what the nodes call it; 40 hexadecimal digits.
+    """
+
+    def __init__(self, name: str) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+        super().__init__(*options, "--cluster-node-timeout", "5000", port=_port_below_another())
+        self.name = name
+
+    def join(self, others: "Iterable[ClusterNode]", slots: Mapping[str, range]) -> None:
+        """Have it know the others and which of them serves what, as if it had been told before."""
+        lines = []
+        for epoch, node in enumerate([self, *others], start=1):
+            served = slots.get(node.name, range(0))
+            lines.append(
+                f"{node.name} {node.address}@{node.port + _BUS} {'myself,' * (node is self)}master"
+                f" - 0 0 {epoch} connected {f'{served[0]}-{served[-1]}' if served else ''}".rstrip()
+            )
+        lines.append(f"vars currentEpoch {len(lines)} lastVoteEpoch 0\n")
+        (self.folder / "nodes.conf").write_text("\n".join(lines))
+
+
 class Cluster:
     """Three masters that have all slots among them, and no replicas."""
 
-    def __init__(self, *options: str) -> None:
-        self.masters = [
-            RedisServer(
-                "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
-                "--cluster-config-file", "nodes.conf", *options, port=port_below_another(),
-            )
-            for _ in range(3)
-        ]  # fmt: skip
+    def __init__(self) -> None:
+        self.masters = [ClusterNode(f"{number:040x}") for number in range(1, 4)]
 
     def start(self) -> None:
-        """Start the servers and make a cluster of them."""
-        for number, master in enumerate(self.masters):
-            master.start()
-            master.execute("CLUSTER", "ADDSLOTS", *self.slots(number))
-            master.execute("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            if number:
-                self.masters[0].execute("CLUSTER", "MEET", HOST, master.port)
+        """Start the servers; they are a cluster when they have settled."""
+        slots = {name: self.slots(number) for number, name in enumerate(self.ids())}
         for master in self.masters:
-            master.wait_for("Cluster state changed: ok")
+            master.join([other for other in self.masters if other is not master], slots)
+            master.start()
 
     def slots(self, number: int) -> range:
         """Return the slots of one of the masters."""
@@ -245,12 +262,13 @@ class Cluster:
 
     def settle(self) -> None:
         """Give each slot to its master again and wait until all of them agree."""
-        ids, end = self.ids(), time.monotonic() + PATIENCE
-        while not all([self._agrees(master, ids) for master in self.masters]):
+        end = time.monotonic() + PATIENCE
+        while not all(self._agrees(master) for master in self.masters):
             assert time.monotonic() < end, "the masters do not agree"
 
-    def _agrees(self, asked: RedisServer, ids: list[str]) -> bool:
+    def _agrees(self, asked: RedisServer) -> bool:
         """Say whether a master sees each slot where it belongs, and mend it where not."""
+        ids = self.ids()
         with asked.client() as client:
             seen: dict[int, str] = {}
             for first, last, owner, *_ in client.execute_command("CLUSTER", "SLOTS"):
@@ -268,19 +286,19 @@ class Cluster:
 
     def ids(self) -> list[str]:
         """Return what the masters call themselves."""
-        return [master.execute("CLUSTER", "MYID") for master in self.masters]
+        return [master.name for master in self.masters]
 
     def remove(self) -> None:
         for master in self.masters:
             master.remove()
 
 
-def port_below_another() -> int:
-    """Find a free port that has the one of the cluster's bus, 10,000 above, free as well."""
+def _port_below_another() -> int:
+    """Find a free port that has the one of the cluster's bus above it free as well."""
     while True:
         port = faults.free_port()
         with contextlib.suppress(OSError, OverflowError), socket.socket() as above:
-            above.bind((HOST, port + 10_000))
+            above.bind((HOST, port + _BUS))
             return port
 
 
@@ -308,6 +326,7 @@ def running_cluster() -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster.start()
+        cluster.settle()
         yield cluster
     finally:
         cluster.remove()

@@ -70,11 +70,6 @@ class _Connection(AbstractConnection):
     def repr_pieces(self) -> list[tuple[str, str]]:
         return []
 
-    async def disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
-        """Disconnect at once: a peer in TLS that says nothing more would be awaited for long."""
-        self.streams[1].transport.abort()
-        await super().disconnect(*args, **kwargs)
-
     async def start(self) -> None:
         """Log in, and choose the database."""
         await self.connect()  # type: ignore[no-untyped-call] # redis-py does not say what it returns
@@ -109,13 +104,13 @@ class Link:
             except asyncio.CancelledError:  # what was being done is still told
                 self.drop()
                 raise
-            except RedirectedError:
-                raise
-            except CheckFailedError:
-                self.drop()
-                raise
             except Exception as error:  # a parser can raise anything when it reads garbage
+                self._tell("")
+                if isinstance(error, RedirectedError):
+                    raise
                 self.drop()
+                if isinstance(error, CheckFailedError):
+                    raise
                 raise CheckFailedError(self._describe(error)) from error
             self._tell("")
             return done

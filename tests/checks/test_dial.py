@@ -5,13 +5,15 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from petsage_grpc.checks import _dial
 from petsage_grpc.checks._dial import Address, parse_address
 from petsage_grpc.checks.tcp import TcpCheck
 from tests import faults
-from tests.checks.conftest import PATIENCE, failure_of, passes, timeout_of
+from tests.checks.conftest import PATIENCE, TlsFiles, failure_of, nothing_leaks, passes, timeout_of
 
 EXAMPLE = 'write it like "ledger:5000", "[::1]:5000" or "unix:/run/ledger.sock"'
 
@@ -116,6 +118,36 @@ async def test_the_next_address_is_tried_beside_one_that_is_a_black_hole(
         resolve(found("127.0.0.1", "127.0.0.2"))
         await passes(TcpCheck(address=f"ledger:{port}"))
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_of_two_connections_that_come_at_once_one_is_closed(
+    resolve: Callable[[Resolve], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, arrived, both = _dial._connect, [0], asyncio.Event()
+
+    async def arrive(family: socket.AddressFamily, place: Any) -> socket.socket:
+        connected = await connect(family, place)
+        arrived[0] += 1
+        if arrived[0] == 2:
+            both.set()
+        await both.wait()
+        return connected
+
+    monkeypatch.setattr(_dial, "_connect", arrive)
+    with faults.refused() as port, listening("127.0.0.2", port), listening("127.0.0.3", port):
+        resolve(found("127.0.0.2", "127.0.0.3"))
+        with nothing_leaks():
+            await passes(TcpCheck(address=f"ledger:{port}"))
+    assert arrived == [2]
+
+
+async def test_the_dot_that_ends_a_name_is_not_in_the_certificate(
+    resolve: Callable[[Resolve], None], tls_files: TlsFiles
+) -> None:
+    resolve(found("127.0.0.1"))
+    with faults.speaking(tls=faults.server_tls(tls_files.ca.parent)) as port:
+        address = f"localhost.:{port}"
+        await passes(TcpCheck(address=address, tls=True, tls_ca_cert=str(tls_files.ca)))
 
 
 async def test_an_address_without_a_route_is_not_what_is_told(

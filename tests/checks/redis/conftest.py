@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,17 +49,22 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def running_cluster() -> Iterator[Cluster]:
-    with redis_servers.running_cluster() as cluster:
+@pytest.fixture(scope="session", autouse=True)
+def starting_cluster(program: str) -> Iterator[Cluster]:
+    """A cluster that comes up while other tests run: masters take no writes for two seconds."""
+    cluster = Cluster()
+    try:
+        cluster.start()
         yield cluster
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture
-def cluster(running_cluster: Cluster) -> Cluster:
-    """A cluster that the test before has left in good order."""
-    running_cluster.settle()
-    return running_cluster
+def cluster(starting_cluster: Cluster) -> Cluster:
+    """A cluster in good order, whatever the test before has done to it."""
+    starting_cluster.settle()
+    return starting_cluster
 
 
 @pytest.fixture
@@ -72,6 +78,11 @@ async def make() -> AsyncIterator[Make]:
             return check
 
         yield make
+
+
+def descriptors() -> int:
+    """Count the files and connections that this process has open."""
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 async def passes(check: RedisCheck) -> None:

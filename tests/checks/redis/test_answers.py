@@ -43,15 +43,20 @@ def user(server: RedisServer, *rules: str) -> Iterator[str]:
         server.execute("ACL", "DELUSER", "petsage")
 
 
+def served(server: RedisServer, password: str = "") -> int:
+    """Count the connections that a server has had, this one too."""
+    stats = server.execute("INFO", "stats", password=password)
+    return int(stats["total_connections_received"])
+
+
 async def test_a_server_that_answers_passes_and_its_connection_is_kept(
     server: RedisServer, make: Make
 ) -> None:
     check = make(f"redis://{server.address}")
-    before = server.execute("INFO", "stats")["total_connections_received"]
+    before = served(server)
     for _ in range(3):
         await passes(check)
-    after = server.execute("INFO", "stats")["total_connections_received"]
-    assert after - before == 2, "one is ours, and one that of the administrator"
+    assert served(server) - before == 2, "one is ours, and one that of the administrator"
 
 
 async def test_it_passes_by_a_socket(server: RedisServer, make: Make) -> None:
@@ -154,8 +159,11 @@ async def test_a_wrong_password_is_named_and_not_shown(
 ) -> None:
     caplog.set_level(0)
     check = make(f"redis://default:{quote('other-secret')}@{server.address}")
-    with password(server), pytest.raises(CheckFailedError) as failed:
-        await check.run()
+    with password(server):
+        before = served(server, PASSWORD)
+        with pytest.raises(CheckFailedError) as failed:
+            await check.run()
+        assert served(server, PASSWORD) - before == 2, "it does not try again"
     said = f"{server.address} refuses the user name or the password: correct them"
     assert str(failed.value) == said
     for text in (repr(failed.value), repr(check), check.doing, caplog.text):

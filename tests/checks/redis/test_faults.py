@@ -4,22 +4,17 @@ import asyncio
 import gc
 import re
 import warnings
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from petsage_grpc.checks.redis import RedisCheck
 from tests import faults, processes, redis_servers
-from tests.checks.redis.conftest import Make, failure, passes, timeout
+from tests.checks.redis.conftest import Make, descriptors, failure, passes, timeout
 from tests.faults import HOST
 from tests.redis_servers import PASSWORD, RedisServer
 
 RUNS = 50
-
-
-def descriptors() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
 
 
 async def test_a_restart_between_two_runs_costs_no_failure(make: Make) -> None:
@@ -180,6 +175,18 @@ async def test_a_server_that_closes_without_a_word_is_named(make: Make) -> None:
         f"{HOST}:{port} closed the connection: look into its log; if it speaks TLS, write rediss"
         " instead of redis in url"
     )
+
+
+async def test_a_server_that_closes_in_the_middle_is_named(make: Make) -> None:
+    with faults.speaking(b"+OK\r\n" * 3) as port:
+        said = await failure(make(f"redis://{HOST}:{port}", write=True))
+    assert said == f"{HOST}:{port} closed the connection: look into its log"
+
+
+async def test_a_long_error_is_cut(make: Make) -> None:
+    with faults.speaking((b"-ERR " + b"x" * 5000 + b"\r\n") * 3) as port:
+        said = await failure(make(f"redis://{HOST}:{port}"))
+    assert said == f"{HOST}:{port} answered with an error: {'x' * 100}"
 
 
 async def test_secrets_are_shown_nowhere(make: Make, caplog: pytest.LogCaptureFixture) -> None:

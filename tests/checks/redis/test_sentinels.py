@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import faults, redis_servers
-from tests.checks.redis.conftest import Make, failure, passes, passes_at_last, timeout
+from tests.checks.redis.conftest import Make, descriptors, failure, passes, passes_at_last, timeout
 from tests.faults import HOST
 from tests.redis_servers import PASSWORD, SERVICE, RedisServer, Sentinel
 
@@ -42,20 +42,24 @@ async def test_sentinels_that_do_not_answer_matter_not_while_one_does(
 async def test_a_sentinel_that_falls_silent_costs_one_run_when_there_is_another(
     three: Three, make: Make
 ) -> None:
-    other = Sentinel(master=three[0])
-    try:
+    master, _, sentinel = three
+    with Sentinel(master=master) as other:
         other.start()
-        check = make(f"redis+sentinel://{other.address},{three[2].address}/{SERVICE}")
-        with three[2].frozen():
+        check = make(f"redis+sentinel://{other.address},{sentinel.address}/{SERVICE}")
+        with sentinel.frozen():
             await passes(check)
         with other.frozen():
             assert await timeout(check) == f"asking the sentinel {other.address} for its master"
             await passes(check)
-        await passes(check)
+        with sentinel.frozen():
+            assert await timeout(check) == f"asking the sentinel {sentinel.address} for its master"
+            await passes(check)
         other.kill()
+        with master.frozen():
+            assert await timeout(check) == f"waiting for the answer of {master.address}"
+        with sentinel.frozen():
+            assert await timeout(check) == f"asking the sentinel {sentinel.address} for its master"
         await passes(check)
-    finally:
-        other.remove()
 
 
 async def test_no_sentinel_that_answers_is_a_failure_that_names_the_first(make: Make) -> None:
@@ -80,48 +84,65 @@ async def test_a_replica_that_a_sentinel_takes_for_the_master_is_named(
     three: Three, make: Make
 ) -> None:
     _, replica, _ = three
-    wrong = Sentinel(master=replica)
-    try:
+    with Sentinel(master=replica) as wrong:
         wrong.start()
         said = await failure(make(f"redis+sentinel://{wrong.address}/{SERVICE}"))
-        at = replica.address
-        assert said == (
-            f"{at} is no master, though the sentinel {wrong.address} names it: see that its"
-            " failover ends"
-        )
-        # Another sentinel that knows better is believed.
         both = f"{wrong.address},{three[2].address}"
-        await passes(make(f"redis+sentinel://{both}/{SERVICE}"))
-    finally:
-        wrong.remove()
+        await passes(make(f"redis+sentinel://{both}/{SERVICE}"))  # the other knows better
+    assert said == (
+        f"{replica.address} is no master, though the sentinel {wrong.address} names it: see that"
+        " its failover ends"
+    )
 
 
 async def test_sentinels_and_their_master_have_each_a_password_of_its_own(make: Make) -> None:
-    with redis_servers.running("--requirepass", "inside") as guarded:
-        sentinel = Sentinel("--requirepass", PASSWORD, master=guarded)
-        try:
-            sentinel.start()
-            url = f"redis+sentinel://:inside@{sentinel.address}/{SERVICE}"
-            await passes(make(url, sentinel_password=PASSWORD))
-            said = f"{sentinel.address} demands a password: set sentinel_password"
-            assert await failure(make(url)) == said
-            said = f"{sentinel.address} refuses the user name or the password: correct them"
-            assert await failure(make(url, sentinel_password="other")) == said
-            said = f"{guarded.address} demands a password: set password"
-            check = make(url.replace(":inside@", ""), sentinel_password=PASSWORD)
-            assert await failure(check) == said
-        finally:
-            sentinel.remove()
+    with (
+        redis_servers.running("--requirepass", "inside") as guarded,
+        Sentinel("--requirepass", PASSWORD, master=guarded) as sentinel,
+    ):
+        sentinel.start()
+        url = f"redis+sentinel://:inside@{sentinel.address}/{SERVICE}"
+        await passes(make(url, sentinel_password=PASSWORD))
+        said = f"{sentinel.address} demands a password: set sentinel_password"
+        assert await failure(make(url)) == said
+        said = f"{sentinel.address} refuses the user name or the password: correct them"
+        assert await failure(make(url, sentinel_password="other")) == said
+        said = f"{guarded.address} demands a password: set password"
+        check = make(url.replace(":inside@", ""), sentinel_password=PASSWORD)
+        assert await failure(check) == said
 
 
-async def test_a_failover_is_followed_by_the_same_check(three: Three, make: Make) -> None:
-    master, replica, sentinel = three
-    check = make(f"redis+sentinel://{sentinel.address}/{SERVICE}", write=True)
-    await passes(check)
-    seen = len(sentinel.lines)
-    master.kill()
-    said = f"nothing listens on {master.address}: start Redis there, or correct url"
-    assert await failure(check) == said
-    sentinel.wait_for(r"\+switch-master", since=seen)
-    await passes_at_last(check)
-    assert replica.execute("KEYS", "petsage:health:*")
+async def test_a_user_who_may_not_ask_for_the_role_of_the_master_passes(
+    three: Three, make: Make
+) -> None:
+    master, _, sentinel = three
+    master.execute("ACL", "SETUSER", "petsage", "on", ">inside", "+ping")
+    await passes(make(f"redis+sentinel://petsage:inside@{sentinel.address}/{SERVICE}"))
+
+
+async def test_a_failover_is_followed_by_the_same_check(make: Make) -> None:
+    with redis_servers.running_sentinel() as (master, replica, sentinel):
+        check = make(f"redis+sentinel://{sentinel.address}/{SERVICE}", write=True)
+        await passes(check)
+        seen = len(sentinel.lines)
+        master.kill()
+        said = f"nothing listens on {master.address}: start Redis there, or correct url"
+        assert await failure(check) == said
+        sentinel.wait_for(r"\+switch-master", since=seen)
+        await passes_at_last(check)
+        assert replica.execute("KEYS", "petsage:health:*")
+
+
+async def test_the_connection_to_a_former_master_is_given_up(
+    server: RedisServer, make: Make
+) -> None:
+    with redis_servers.running() as former, Sentinel(master=former) as sentinel:
+        sentinel.start()
+        check = make(f"redis+sentinel://{sentinel.address}/{SERVICE}")
+        await passes(check)
+        before = descriptors()
+        sentinel.execute("SENTINEL", "REMOVE", SERVICE)
+        sentinel.execute("SENTINEL", "MONITOR", SERVICE, HOST, server.port, 1)
+        for _ in range(2):
+            await passes(check)
+        assert descriptors() == before

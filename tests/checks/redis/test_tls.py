@@ -1,12 +1,13 @@
 """The redis check speaks TLS with a real server, and names what is wrong with it."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import faults, redis_servers
-from tests.checks.redis.conftest import Make, failure, missing, passes, timeout
+from tests.checks.redis.conftest import Make, descriptors, failure, missing, passes, timeout
 from tests.faults import HOST
 from tests.redis_servers import RedisServer
 
@@ -119,6 +120,20 @@ async def test_an_alert_of_tls_is_named(make: Make) -> None:
     assert said == f"{HOST}:{port} speaks TLS: write rediss instead of redis in url"
 
 
+async def test_a_file_that_goes_while_the_check_lives_is_named_and_nothing_leaks(
+    secured: RedisServer, tmp_path: Path, make: Make
+) -> None:
+    file = faults.write_authority(tmp_path)
+    check = make(f"rediss://{secured.address}", tls_ca_cert=str(file))
+    file.unlink()
+    before = descriptors()
+    said = await failure(check)
+    assert said.startswith(f"tls_ca_cert: '{file}' can not be read: ")
+    assert descriptors() == before
+    faults.write_authority(tmp_path)
+    await passes(check)
+
+
 async def test_garbage_inside_of_tls_is_named(tmp_path: Path, authority: str, make: Make) -> None:
     with faults.speaking(tls=faults.server_tls(tmp_path)) as port:
         said = await failure(make(f"rediss://{HOST}:{port}", tls_ca_cert=authority))
@@ -138,12 +153,17 @@ async def test_a_restart_between_two_runs_costs_no_failure(
 async def test_a_server_that_is_stopped_is_given_up_at_once(
     secured: RedisServer, authority: str, make: Make
 ) -> None:
+    before = descriptors()
     check = make(f"rediss://{secured.address}", tls_ca_cert=authority)
     await passes(check)
     with secured.frozen():
         assert await timeout(check) == f"waiting for the answer of {secured.address}"
-        await check.close()
+        await asyncio.sleep(0)
+        assert descriptors() == before
     await passes(check)
+    with secured.frozen():
+        await check.close()
+        assert descriptors() == before
 
 
 async def test_a_password_of_a_server_with_tls_lets_in(
