@@ -97,7 +97,7 @@ def load_settings(
 
 
 def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:
-    """List the settings that a dataclass holds: name, type, default and help of each.
+    """List the settings that a dataclass holds, its own first: name, type, default and help of each.
 
     Of a type like `Duration | None` it is the first, as TOML has no null; the default of a setting
     that must be given is `dataclasses.MISSING`.
@@ -105,7 +105,8 @@ def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls.__qualname__} is no dataclass, so it has no settings")
     hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    own = cls.__dict__.get("__annotations__", {})
+    for field in sorted(dataclasses.fields(cls), key=lambda field: field.name not in own):
         if field.init:
             inner, factory = typing.get_args(hints[field.name]), field.default_factory
             hint = inner[0] if NoneType in inner else hints[field.name]
