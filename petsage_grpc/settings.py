@@ -8,9 +8,9 @@ from typing import Final, Self
 
 from petsage_grpc import __version__
 from petsage_grpc.checks import load_kind
-from petsage_grpc.checks._grpc_hops import is_backend
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.fold import LIVENESS, OVERALL, READINESS, STARTUP
+from petsage_grpc.core.hops import is_backend
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
 from petsage_grpc.installed import FEATURES, installed

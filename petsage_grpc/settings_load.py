@@ -1,6 +1,7 @@
 """Reads the settings from file, environment and arguments, and says exactly what is wrong."""
 
 import dataclasses
+import inspect
 import math
 import os
 import re
@@ -97,7 +98,7 @@ def load_settings(
 
 
 def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:
-    """List the settings that a dataclass holds, its own first: name, type, default and help of each.
+    """List the settings that a dataclass holds, its own first: name, type, default and help.
 
     Of a type like `Duration | None` it is the first, as TOML has no null; the default of a setting
     that must be given is `dataclasses.MISSING`.
@@ -105,7 +106,7 @@ def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls.__qualname__} is no dataclass, so it has no settings")
     hints = typing.get_type_hints(cls)
-    own = cls.__dict__.get("__annotations__", {})
+    own = inspect.get_annotations(cls)
     for field in sorted(dataclasses.fields(cls), key=lambda field: field.name not in own):
         if field.init:
             inner, factory = typing.get_args(hints[field.name]), field.default_factory

@@ -33,7 +33,10 @@ class Fault(Enum):
         "the certificate of {at} is not trusted or has expired: name its authority's file with"
         " tls_ca_cert, or renew it"
     )
-    OTHER_NAME = "the certificate of {at} is for another name ({said}): use a host that it is for"
+    OTHER_NAME = (
+        "the certificate of {at} is for another name ({said}): set tls_server_name to a name that"
+        " it is for"
+    )
     GARBAGE = "{at} does not answer as {system} does: is that its port?"
     NO_FILE = "{at} does not exist: create it, or name another file in the url"
     FILE = "{at} can not be opened ({said}): check who may read it and its directory"
@@ -72,7 +75,7 @@ _SQLSTATES: Final = {
     "57014": Fault.SLOW,
     **dict.fromkeys(("0A", "21", "22", "23", "26", "38", "42", "P0"), Fault.QUERY),
 }
-"""Faults by how a SQLSTATE of PostgreSQL begins; no beginning here is one of another before it."""
+"""Faults by how a SQLSTATE begins; of two that fit, the first counts."""
 
 _MYSQL: Final = {
     number: fault
@@ -113,7 +116,8 @@ _TEXTS: Final = [
         ("certificate for .* does not match host name", Fault.OTHER_NAME),
         ("does not support SSL|rejected SSL upgrade", Fault.NO_TLS),
         ("response to SSL nego|expected authentication|Packet sequence number", Fault.GARBAGE),
-        ("password authentication failed|no password supplied|pg_hba.conf", Fault.LOGIN),
+        ("(password|peer|certificate|GSSAPI) authentication failed|pg_hba.conf", Fault.LOGIN),
+        ("no password supplied|valid client certificate", Fault.LOGIN),
         ('role "[^"]*" (does not exist|is not permitted)', Fault.LOGIN),
         ('database "[^"]*" does not exist', Fault.NO_DATABASE),
         ("too many (clients|connections)|connection slots are reserved", Fault.CROWDED),
@@ -181,8 +185,8 @@ def _by_code(error: BaseException) -> Fault | None:
     if name := getattr(error, "sqlite_errorname", None):
         return _begins(_SQLITE, name)
     number = error.args[0] if error.args else None
-    if isinstance(number, int):
-        return _MYSQL.get(number)
+    if number in _MYSQL:
+        return _MYSQL[number]
     fault = _begins(_SQLSTATES, getattr(error, "sqlstate", None) or "")
     if fault is Fault.SLOW and "user request" in str(error):  # an administrator has ended it
         return Fault.OTHER

@@ -58,6 +58,9 @@ _LIBPQ_ALONE: Final = {
 
 _PLAIN: Final = ("disable", "allow")
 _ENCRYPTED: Final = ("require", "verify-ca", "verify-full", "true")
+_NO_EXTRA: Final = {"psycopg": "psycopg[binary]", "asyncmy": "asyncmy"}
+"""Drivers that no extra of ours brings, for it brings another, and what does."""
+
 _SECRET: Final = re.compile("passw|secret|token|pwd", re.IGNORECASE)
 _WITH_PORT: Final = re.compile(r"\[.*\]:\d+|[^:]+:\d+")
 
@@ -124,7 +127,8 @@ def read_url(text: str, password: str = "") -> tuple[Database, set[str]]:
 
 
 def _needs(package: str, extra: str) -> ValueError:
-    return ValueError(f'url: needs {package}: pip install "petsage-grpc[{extra}]"')
+    brings = _NO_EXTRA.get(package, f"petsage-grpc[{extra}]")
+    return ValueError(f'url: needs {package}: pip install "{brings}"')
 
 
 def _on_network(url: "URL", system: _System, named: str) -> Database:

@@ -19,11 +19,11 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from petsage_grpc import __version__
-from petsage_grpc.checks._grpc_hops import HOPS, REACHES, is_backend, parse_reaches
 from petsage_grpc.checks._grpc_target import parse_headers, parse_target
 from petsage_grpc.checks._grpc_words import describe_answer, describe_failure, find_tls_error
 from petsage_grpc.checks._tls import TlsSettings
 from petsage_grpc.core.check import Check, CheckFailedError
+from petsage_grpc.core.hops import HOPS, REACHES, is_backend, parse_reaches
 
 __all__ = ["GrpcCheck"]
 
@@ -54,6 +54,8 @@ _OPTIONS: Final = (
 _FIRST_PAUSE: Final = 0.5
 _LAST_PAUSE: Final = 30.0
 """Seconds, the first and the longest, until a Watch that has ended is made anew."""
+_LAST_WORDS: Final = 0.02
+"""Seconds in which grpc tells what became of calls that were cancelled."""
 _BREATH: Final = 0.1
 """Seconds from message to message of a Watch: one that sends without end must not keep us busy."""
 
@@ -178,6 +180,9 @@ class GrpcCheck(TlsSettings, Check):
         await self._drop()
         if self._watches:
             await asyncio.wait(self._watches)
+        # The loop must still be there when a thread of grpc tells it what has been cancelled, or
+        # another loop of this process that uses grpc would stumble over that.
+        await asyncio.sleep(_LAST_WORDS)
 
     async def _ask(self) -> str:
         """Return the status that the downstream gives; raise when it gives none."""

@@ -186,10 +186,6 @@ class Monitor:
             rule = rule_without(rule, back)
         return fold_name(rule, self._states, now=self._clock.now(), draining=self._draining)
 
-    def reaches(self) -> frozenset[str]:
-        """Name the backends that the checks lead to."""
-        return frozenset().union(*(entry.check.reaches for entry in self._entries.values()))
-
     async def refresh(self, max_age: float, names: Iterable[str] | None = None) -> None:
         """Wait until the results of these checks, or of all, are at most `max_age` seconds old.
 

@@ -16,9 +16,6 @@ class Source(Protocol):
     def answer(self, name: str, hops: frozenset[str]) -> Answer:
         """Say what a name answers now, without the checks that lead to one of these backends."""
 
-    def reaches(self) -> frozenset[str]:
-        """Name the backends that the checks lead to."""
-
 
 class NamesClosedError(Exception):
     """Raised to a watcher when there is nothing more to watch: the service stops."""
@@ -106,10 +103,6 @@ class Names:
             answer = self.source.answer(name, hops)
             self.put(name, answer)
         return answer.status
-
-    def reaches(self) -> frozenset[str]:
-        """Name the backends that the checks lead to."""
-        return frozenset() if self.source is None else self.source.reaches()
 
     def read_all(self) -> dict[str, Status]:
         """Say what every registered name answers now."""

@@ -6,10 +6,10 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-from petsage_grpc.checks._grpc_hops import is_backend
 from petsage_grpc.checks._thread import set_thread_limit
 from petsage_grpc.core.clock import Clock, LoopClock
 from petsage_grpc.core.fold import make_rules
+from petsage_grpc.core.hops import is_backend
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
 from petsage_grpc.core.units import format_duration

@@ -6,7 +6,8 @@ Without this two that wait for each other would stay NOT_SERVING for ever, thoug
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
-from petsage_grpc.checks._grpc_hops import (
+from petsage_grpc.core.check import Check
+from petsage_grpc.core.hops import (
     HOPS,
     REACHES,
     format_reaches,
@@ -14,7 +15,6 @@ from petsage_grpc.checks._grpc_hops import (
     merge,
     parse_hops,
 )
-from petsage_grpc.core.check import Check
 from petsage_grpc.rpc._requests import Context
 
 __all__ = ["HOPS", "HopContext", "Hops", "Metadata"]

@@ -238,6 +238,8 @@ async def test_only_who_is_led_back_to_gets_another_answer(start: Start) -> None
     assert (await first.ask(("petsage-hops", "x"), ("petsage-hops", "backend-b")))[0] == SERVING
     for hops in ("", "somebody", "backend", "Backend-b", "?!", "," * 1000, "x" * 4000):
         assert (await first.ask(("petsage-hops", hops)))[0] == NOT_SERVING
+    others = ("x-backend", "backend-b"), ("petsage-hops", "somebody")
+    assert (await first.ask(*others))[0] == NOT_SERVING
     assert await first.ask() == (NOT_SERVING, "")
 
 

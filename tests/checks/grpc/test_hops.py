@@ -4,7 +4,7 @@ import grpc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petsage_grpc.checks._grpc_hops import (
+from petsage_grpc.core.hops import (
     FARTHEST,
     MOST,
     format_reaches,
