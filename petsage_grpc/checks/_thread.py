@@ -15,6 +15,10 @@ MAX_THREADS: Final = 64
 """Threads that the checks of a process use at once, if nothing else is set."""
 
 
+_FOR_LOCAL_CHECKS: Final = 4
+"""Threads beyond that for checks which do not reach outside: what hangs there starves none here."""
+
+
 class _Slots:
     """The threads of the process that checks may use at once; who comes too late waits in line."""
 
@@ -27,18 +31,21 @@ class _Slots:
     async def take(self, check: Check | None) -> None:
         """Wait for a place, which the check, if there is one, says while it waits."""
         with self._lock:
-            if self._taken < self.limit:
+            own = _FOR_LOCAL_CHECKS if check and not check.outside else 0
+            if self._taken < self.limit + own:
                 self._taken += 1
                 return
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._line.append(turn)
         before = check.doing if check else ""
         if check:
+            check.in_line(waiting=True)
             check.doing = f"all {self.limit} threads (max_threads) are busy"
         try:
             await turn
             if check:
                 check.doing = before
+                check.in_line(waiting=False)
         except asyncio.CancelledError:
             with self._lock:
                 if turn in self._line:
@@ -50,7 +57,7 @@ class _Slots:
     def give_back(self) -> None:
         """Give a place to the next in line; from any thread."""
         with self._lock:
-            while self._line and self._taken <= self.limit:
+            while self._line and self._taken <= self.limit:  # or those beyond it have to end first
                 turn = self._line.popleft()
                 with contextlib.suppress(RuntimeError):  # its loop has closed: the next, please
                     turn.get_loop().call_soon_threadsafe(self._call, turn)

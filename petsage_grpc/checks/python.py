@@ -11,7 +11,9 @@ from typing import Any, Final
 from petsage_grpc.checks._thread import run_blocking
 from petsage_grpc.core.check import Check, CheckFailedError
 
-__all__ = ["FunctionCheck", "PythonCheck"]
+__all__ = ["FunctionCheck", "PythonCheck", "require_function"]
+
+_MISSING: Final = object()
 
 _PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -48,6 +50,19 @@ class PythonCheck(Check):
         await _call(self, self._function)
 
 
+def require_function(found: object, shown: str) -> Callable[[], Any]:
+    """Return what can be called without arguments. Raises TypeError saying what is wrong."""
+    if not callable(found):
+        raise TypeError(f"{shown} is not a function")
+    try:
+        inspect.signature(found).bind()
+    except TypeError:
+        raise TypeError(f"{shown} needs arguments: name one that takes none") from None
+    except Exception:  # noqa: BLE001, S110 -- some do not tell, and a few can not
+        pass
+    return found
+
+
 def _find(path: str) -> Callable[[], Any]:
     """Import a function. Raises ValueError saying what is wrong."""
     if not _PATH.fullmatch(path):
@@ -55,29 +70,28 @@ def _find(path: str) -> Callable[[], Any]:
     module, _, name = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 -- a module may raise anything
+        for part in name.split("."):
+            found = getattr(found, part, _MISSING)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a module may raise anything
         if isinstance(error, ModuleNotFoundError) and module.startswith(f"{error.name}"):
             where = ", ".join(sys.path[:2])
             mend = f"install what brings {error.name}, or set PYTHONPATH (searched: {where}, …)"
             raise ValueError(f"function: there is no module {error.name!r}: {mend}") from None
-        told = (str(error).splitlines() or [""])[0]
-        raise ValueError(
-            f"function: importing {module!r} raised {type(error).__name__}: {told}"
-        ) from None
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"function: {module!r} has no {name!r}: is it spelled so?")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"function: {path!r} is not a function")
+        raise ValueError(f"function: importing {module!r} raised {_describe(error)}") from None
+    if found is _MISSING:
+        raise ValueError(f"function: {module!r} has no {name!r}: is it spelled so?")
     try:
-        inspect.signature(found).bind()
-    except TypeError:
-        raise ValueError(f"function: {path!r} needs arguments: name one that takes none") from None
-    except ValueError:
-        pass  # some built-in functions do not tell
-    function: Callable[[], Any] = found
-    return function
+        return require_function(found, repr(path))
+    except TypeError as error:
+        raise ValueError(f"function: {error}") from None
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        told = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 -- somebody else's error
+        told = "which can not be shown"
+    return f"{type(error).__name__}: {told}"
 
 
 async def _call(check: Check, function: Callable[[], Any]) -> None:

@@ -2,11 +2,11 @@
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from petsage_grpc.core.text import redact
 
-__all__ = ["Check", "CheckFailedError"]
+__all__ = ["Check", "CheckFailedError", "InLine"]
 
 
 class CheckFailedError(Exception):
@@ -14,6 +14,13 @@ class CheckFailedError(Exception):
 
     The message is for the operator: it goes to the log and to authorised callers, never further.
     """
+
+
+class InLine(Protocol):
+    """How a run says that it waits for its turn."""
+
+    def __call__(self, *, waiting: bool) -> None:
+        """Begin to wait, or end it."""
 
 
 class Check(abc.ABC):
@@ -35,6 +42,12 @@ class Check(abc.ABC):
     in an `edge_interval` for it.
     """
 
+    in_line: "InLine" = staticmethod(lambda *, waiting: None)  # noqa: ARG005 -- as below
+    """Tells the monitor that the run waits for its turn, or has got it: `in_line(waiting=True)`.
+
+    For what is not the fault of what is checked, such as a busy pool; the timeout begins after it.
+    """
+
     @abc.abstractmethod
     async def run(self) -> None:
         """Return when it works, raise when it does not (CheckFailedError, or any other exception).
@@ -48,6 +61,8 @@ class Check(abc.ABC):
 
     def hide(self, secret: str, shown: str = "***") -> None:
         """Have a text, such as a password or a URL, replaced in whatever is said of this check."""
+        if not isinstance(secret, str):
+            raise TypeError("only a text can be hidden")
         if secret:
             self.secrets = {**self.secrets, secret: shown}
 

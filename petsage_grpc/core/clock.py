@@ -15,6 +15,10 @@ _LONGEST_SLEEP: Final = 1.0
 """Seconds after which the time is looked at again: the loop's own clock stands in a suspend."""
 
 
+_FEW: Final = 100
+"""Dropped calls that are not worth to be cleared away."""
+
+
 def boot_time() -> float:
     """Say the seconds since the machine started, those in which it was suspended included."""
     return time.clock_gettime(_CLOCK_ID)
@@ -43,13 +47,16 @@ class Clock(Protocol):
 class _Due:
     """A call that waits in the heap; without a callback it has been dropped."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_clock", "callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None], clock: "LoopClock") -> None:
         self.callback: Callable[[], None] | None = callback
+        self._clock = clock
 
     def cancel(self) -> None:
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._clock.dropped += 1
 
 
 class LoopClock:
@@ -64,6 +71,8 @@ class LoopClock:
         self._heap: list[tuple[float, int, _Due]] = []
         self._order = itertools.count()
         self._alarm: asyncio.TimerHandle | None = None
+        self.dropped = 0
+        """Calls in the heap that nobody waits for any more, or a few more than that."""
 
     def now(self) -> float:
         """Say the seconds since the machine started."""
@@ -75,7 +84,11 @@ class LoopClock:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back from the loop, once, after `delay` seconds."""
-        due = _Due(callback)
+        if self.dropped > _FEW and 2 * self.dropped > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self.dropped = 0
+        due = _Due(callback, self)
         entry = (self.now() + delay, next(self._order), due)
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:

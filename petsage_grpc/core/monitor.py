@@ -16,7 +16,7 @@ from petsage_grpc.core.names import Names
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.report import CheckReport, Report
-from petsage_grpc.core.runner import Runner
+from petsage_grpc.core.runner import Runner, close_checks
 from petsage_grpc.core.status import Verdict
 from petsage_grpc.core.text import printable
 
@@ -24,6 +24,9 @@ __all__ = ["Monitor"]
 
 _STOP_TIMEOUT: Final = 0.2
 """Seconds that runs get to end when the monitor stops."""
+
+_FOR_THE_LOOP: Final = 0.1
+"""Seconds that a caller waits beyond a timeout, so that its result can come in."""
 
 _FIRST_AT_ONCE: Final = 10
 """First runs that begin together, so that many checks do not all begin in one moment."""
@@ -141,14 +144,7 @@ class Monitor:
         if runs:
             await asyncio.wait(runs, timeout=_STOP_TIMEOUT)
         ended = (e for e in self._entries.values() if e.runner is None or not e.runner.running)
-        closing = [asyncio.ensure_future(entry.check.close()) for entry in ended]
-        if closing:
-            await asyncio.wait(closing, timeout=_STOP_TIMEOUT)
-        for task in closing:
-            if not task.done():
-                task.cancel()
-            elif error := task.exception():
-                _log.warning("a check did not close: %s", error)
+        await close_checks({entry.name: entry.check for entry in ended}, _STOP_TIMEOUT)
 
     @property
     def quarantined(self) -> int:
@@ -190,24 +186,26 @@ class Monitor:
         """Wait until the results of these checks, or of all, are at most `max_age` seconds old.
 
         A result that is older is fetched by a new run, or by the one under way. However many ask, a
-        check is started for them at most once in a refresh interval; who comes sooner gets the last
-        result, and so does who asks for a passive check. It ends at the latest when the checks'
-        timeouts are over.
+        check is started for them at most once in a refresh interval, or in its edge interval if
+        that is longer; who comes sooner gets the last result, and so does who asks for a passive
+        check. It ends at the latest when the checks' timeouts are over.
 
         Raises KeyError with the first name that is no check's.
         """
-        now = self._clock.now()
+        now, longest = self._clock.now(), 0.0
         awaited = []
         for entry in self._pick(names):
             last, runner = entry.state.last, entry.runner
             if runner is None or (last is not None and now - last.at <= max_age):
                 continue
-            if not runner.running and now - runner.started >= self._refresh_interval:
+            pause = max(self._refresh_interval, entry.edge)  # callers must not make it fall faster
+            if not runner.running and now - runner.started >= pause:
                 self._start_run(entry)
             if runner.settled is not None:
                 awaited.append(runner.settled)
-        if awaited:
-            await asyncio.wait(awaited)  # leaves them alone when the caller goes away
+            longest = max(longest, entry.state.policy.timeout)
+        if awaited:  # wait() leaves them alone when the caller goes away
+            await asyncio.wait(awaited, timeout=longest + _FOR_THE_LOOP)
 
     def _pick(self, names: Iterable[str] | None) -> Iterable[_Entry]:
         if names is None:
@@ -220,6 +218,7 @@ class Monitor:
             entry.check,
             entry.state.policy.timeout,
             self._clock,
+            patience=entry.state.believed_for,
             settle=lambda message, detail: self._settle(entry, message, detail),
             freed=lambda missed: self._freed(entry, missed=missed),
         )
@@ -268,7 +267,10 @@ class Monitor:
         """Plan the next run once one that was over its time has ended."""
         assert entry.runner is not None
         late = self._clock.now() - entry.runner.started
-        self._schedule(entry, entry.edge if missed else entry.state.next_delay - late)
+        delay = entry.edge if missed else entry.state.next_delay - late
+        if entry.again:  # what it heard meanwhile can be looked at now
+            delay, entry.again = entry.edge - late, False
+        self._schedule(entry, delay)
 
     def _observe(self, entry: _Entry, result: Result) -> None:
         state = entry.state

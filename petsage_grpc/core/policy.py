@@ -7,6 +7,8 @@ from petsage_grpc.core.units import Duration
 
 __all__ = ["GATES", "Policy"]
 
+_MOST_IN_A_ROW: Final = 1000
+
 GATES: Final = ("readiness", "liveness", "startup")
 """The names that a check can gate; a group gates its own name."""
 
@@ -52,14 +54,12 @@ class Policy:
     )
 
     def __post_init__(self) -> None:
-        for name in ("interval", "timeout", "edge_interval"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be longer than 0")
+        for name, shortest in (("interval", 0.01), ("timeout", 0.001), ("edge_interval", 0.01)):
+            self._check_range(name, shortest, f"at least {shortest * 1000:g}ms", float("inf"))
         if not 0 <= self.jitter < 1:
             raise ValueError("jitter must be at least 0 and below 1")
         for name in ("fall", "rise"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+            self._check_range(name, 1, "at least 1", _MOST_IN_A_ROW)
         for gate in self.gates:
             if gate not in GATES:
                 raise ValueError(f"gates: {gate!r} is none of {', '.join(GATES)}")
@@ -69,6 +69,15 @@ class Policy:
                 "stale_after must be longer than an interval and the timeout"
                 f" ({longest:g}s), or a healthy check would go stale between two runs"
             )
+
+    def _check_range(self, name: str, least: float, at_least: str, most: float) -> None:
+        value = getattr(self, name)
+        if isinstance(value, float) and not value > 0:
+            raise ValueError(f"{name} must be longer than 0")
+        if value < least:
+            raise ValueError(f"{name} must be {at_least}")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most:g}")
 
     @property
     def believed_for(self) -> float:

@@ -1,14 +1,17 @@
 """Runs one check, one run at a time, each with a deadline; one that does not end is quarantined."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 
 from petsage_grpc.core.check import Check, CheckFailedError
 from petsage_grpc.core.clock import Clock, Timer
 from petsage_grpc.core.text import printable
 from petsage_grpc.core.units import format_duration
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "close_checks"]
+
+_log = logging.getLogger("petsage_grpc.monitor")
 
 _LONGEST_DETAIL = 1000
 """Characters of an error that are kept: a driver may quote all that a server has said."""
@@ -21,6 +24,7 @@ class Runner:
         name: the name of the check.
         check: what is run.
         timeout: seconds that a run may take.
+        patience: seconds that it may wait in line before it begins, see `Check.in_line`.
         clock: tells the time.
         settle: called once for every run as soon as its result is known, and once more for each
             `miss`, with what went wrong in public words and in full; both are empty when it passed.
@@ -35,6 +39,7 @@ class Runner:
         timeout: float,
         clock: Clock,
         *,
+        patience: float,
         settle: Callable[[str, str], None],
         freed: Callable[[bool], None],
     ) -> None:
@@ -44,7 +49,10 @@ class Runner:
         """Done as soon as the run under way has its result; None when it has one, or none runs."""
         self._name = name
         self._check = check
+        self._began = self.started  # since when its time runs
         self._timeout = timeout
+        self._patience = patience
+        self._allowed = timeout
         self._clock = clock
         self._settle = settle
         self._freed = freed
@@ -67,8 +75,10 @@ class Runner:
     def start(self) -> None:
         """Start a run; there must be none under way."""
         assert self._task is None
-        self.started = self._clock.now()
+        self.started = self._began = self._clock.now()
+        self._allowed = self._timeout
         self._check.doing = ""
+        self._check.in_line = self._in_line
         loop = asyncio.get_running_loop()
         self.settled = loop.create_future()
         self._task = loop.create_task(_run(self._check), name=f"petsage check {self._name}")
@@ -92,6 +102,15 @@ class Runner:
             return self._task
         return None
 
+    def _in_line(self, *, waiting: bool) -> None:
+        """Let the time that a run waits for its turn not count; it is not what is checked."""
+        if self._deadline is None or self._overdue or self._task is None:
+            return
+        self._deadline.cancel()
+        self._began = self._clock.now()
+        self._allowed = self._patience if waiting else self._timeout
+        self._deadline = self._clock.call_later(self._allowed, self._give_up)
+
     def _ended(self, run: asyncio.Task[None]) -> None:
         self._task = None
         if self._deadline is not None:
@@ -102,6 +121,9 @@ class Runner:
         if self._overdue:  # its failure has been counted; what it says now is too late to matter
             missed, self._overdue, self._missed = self._missed, False, False
             self._freed(missed)
+        elif self._clock.now() - self._began > self._allowed:
+            # The machine slept or the loop was blocked: what it says may be from long ago.
+            self._settle_late(f"timed out after {format_duration(self._allowed)}")
         elif run.cancelled():
             self._finish("failed", "the check cancelled itself")
         elif error is not None:
@@ -114,7 +136,7 @@ class Runner:
         assert self._task is not None
         self._overdue = True
         self._task.cancel()
-        self._settle_late(f"timed out after {format_duration(self._timeout)}")
+        self._settle_late(f"timed out after {format_duration(self._allowed)}")
 
     def _settle_late(self, message: str) -> None:
         doing = f" while {self._check.doing}" if self._check.doing else ""
@@ -122,7 +144,7 @@ class Runner:
 
     def _finish(self, message: str, detail: str) -> None:
         self._release()  # who waits for it goes on after this, and finds the result
-        told = printable(self._check.redact(detail))
+        told = _show(self._check, detail)
         self._settle(
             message, told if len(told) <= _LONGEST_DETAIL else told[:_LONGEST_DETAIL] + "…"
         )
@@ -134,9 +156,21 @@ class Runner:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, CheckFailedError) and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 -- somebody else's error, and the schedule must go on
+        return f"{name}, which can not be shown"
+    if text and isinstance(error, CheckFailedError):
+        return text
+    return f"{name}: {text}" if text else name
+
+
+def _show(check: Check, detail: str) -> str:
+    try:
+        return printable(check.redact(detail))
+    except Exception as error:  # noqa: BLE001 -- as above; what can not be redacted is not told
+        return f"what went wrong can not be shown: redact raised {type(error).__name__}"
 
 
 async def _run(check: Check) -> None:
@@ -144,3 +178,19 @@ async def _run(check: Check) -> None:
         await check.run()
     except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and the plane
         raise CheckFailedError(f"raised {error!r}") from error
+
+
+async def close_checks(checks: Mapping[str, Check], seconds: float) -> None:
+    """Let all checks give back what they hold, at most for so many seconds."""
+    closing = [asyncio.create_task(_close(name, check)) for name, check in checks.items()]
+    if closing:
+        _, still_open = await asyncio.wait(closing, timeout=seconds)
+        for task in still_open:
+            task.cancel()
+
+
+async def _close(name: str, check: Check) -> None:
+    try:
+        await check.close()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- nothing is left to do
+        _log.warning("check %s did not close: %s", name, _show(check, _describe(error)))
