@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test demo faults lint types stubs stubs-check clients client-tests bench clean
+.PHONY: help serve test demo faults lint types stubs stubs-check clients client-tests bench \
+	bench-detection clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +47,9 @@ client-tests: $(VENV)/.test clients ## build the real clients, and fail unless t
 
 bench: $(VENV)/.dev ## measure against the reference (needs h2load)
 	@$(BIN)/python benchmarks/run.py
+
+bench-detection: $(VENV)/.dev ## time how soon real faults are seen (needs root and the servers)
+	@$(BIN)/python benchmarks/detection.py
 
 clean: ## remove what the other commands have made
 	@rm -rf $(VENV) build dist tests/clients/bin .mypy_cache .pytest_cache .ruff_cache

@@ -71,8 +71,11 @@ def installed(group: str) -> tuple[EntryPoint, ...]:
 
 def describe_error(error: BaseException) -> str:
     """Say in one line, fit to be shown, what an error of somebody else's code is."""
-    said = str(error).strip().partition("\n")[0][:_LONGEST_ERROR]
     name = type(error).__name__
+    try:
+        said = str(error).strip().partition("\n")[0][:_LONGEST_ERROR]
+    except Exception:  # noqa: BLE001 -- somebody else's error
+        said = "it can not be shown"
     return printable(redact(f"{name}: {said}" if said else name, {}))
 
 

@@ -11,6 +11,7 @@ from petsage_grpc.checks import load_kind
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.fold import LIVENESS, OVERALL, READINESS, STARTUP
 from petsage_grpc.core.hops import is_backend
+from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
 from petsage_grpc.installed import FEATURES, installed
@@ -69,6 +70,13 @@ class CheckSettings:
     kind: str
     check: Check
     policy: Policy
+
+    @property
+    def schedule(self) -> str:
+        """When it is asked, in words."""
+        if isinstance(self.check, PassiveCheck):
+            return f"is heard of within {format_duration(self.check.max_silence)}, and"
+        return f"every {format_duration(self.policy.interval)}"
 
     def refuse_nonsense(self, name: str, log_level: str) -> None:
         """Raise BadSettingError when it can not be a check of this name."""
@@ -253,6 +261,8 @@ class Settings:
         self._check_checks()
         self._check_groups()
         self._check_features()
+        if not self.has_features:
+            self.refuse_unheard(())
 
     def _check_listen(self) -> None:
         if not self.listen:
@@ -317,13 +327,17 @@ class Settings:
             if not checks:
                 raise BadSettingError("needs at least one check", "groups", name)
             if len(name.encode()) > self.max_name_length:
-                raise BadSettingError(
-                    f"is longer than max_name_length = {self.max_name_length} bytes",
-                    "groups",
-                    name,
-                )
+                limit = f"max_name_length = {self.max_name_length} bytes"
+                raise BadSettingError(f"is longer than {limit}", "groups", name)
             if not self.has_features:  # else it may be one of theirs: seen when they are mounted
                 require_checks(checks, self.checks, "groups", name)
+
+    def refuse_unheard(self, heard: Collection[str]) -> None:
+        """Raise BadSettingError for a passive check that nobody will report."""
+        for name, settings in self.checks.items():
+            if isinstance(settings.check, PassiveCheck) and name not in heard:
+                mend = f"let a feature call feature.heartbeat({name!r}), or remove it"
+                raise BadSettingError(f"nobody beats: {mend}", "checks", name)
 
     def _check_features(self) -> None:
         for name, feature in self.features.items():

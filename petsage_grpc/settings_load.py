@@ -12,6 +12,8 @@ from types import MappingProxyType, NoneType
 from typing import Any, Final, TypeVar
 
 from petsage_grpc.checks import KINDS, UnknownKindError, brought_kinds, kind_names, load_kind
+from petsage_grpc.core.check import Check
+from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.text import printable, redact, utf8
 from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
@@ -26,7 +28,15 @@ from petsage_grpc.settings import (
 )
 from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
 
-__all__ = ["ENV_PREFIX", "TABLES", "did_you_mean", "fields_of", "load_settings", "make_policy"]
+__all__ = [
+    "ENV_PREFIX",
+    "TABLES",
+    "did_you_mean",
+    "fields_of",
+    "load_settings",
+    "make_policy",
+    "refuse_timing",
+]
 
 ENV_PREFIX: Final = "PETSAGE_"
 
@@ -273,6 +283,14 @@ def _show(raw: Any) -> str:  # noqa: ANN401 -- whatever TOML can hold
     return repr(raw) if isinstance(raw, str) else str(raw).lower()
 
 
+def refuse_timing(cls: type[Check], given: Iterable[str]) -> None:
+    """Raise BadSettingError for what would say when to run a check that nobody runs."""
+    means_nothing = {"interval", "timeout", "edge_interval", "jitter", "stale_after"}
+    for key in given:
+        if key in means_nothing and issubclass(cls, PassiveCheck):
+            raise BadSettingError("means nothing here, for nobody runs it: set max_silence", key)
+
+
 def _check(raw: Mapping[str, Any]) -> CheckSettings:
     with at("kind"):
         if "kind" not in raw:
@@ -285,6 +303,7 @@ def _check(raw: Mapping[str, Any]) -> CheckSettings:
             mend = did_you_mean(kind, there_are, f"the kinds are {', '.join(there_are)}")
             raise ValueError(f"there is no kind {kind!r}; {mend}") from None
     every, own = _hints(Policy), _hints(cls)
+    refuse_timing(cls, raw)
     table = {key: item for key, item in raw.items() if key != "kind"}
     policy = _build(Policy, {key: item for key, item in table.items() if key in every})
     rest = {key: item for key, item in table.items() if key in own or key not in every}

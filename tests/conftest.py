@@ -1,10 +1,14 @@
 """What the tests of every room share."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+
+# grpc's handlers of a fork end a child that is to run as another user, as PostgreSQL's must.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 @dataclass(order=True)

@@ -77,6 +77,8 @@ def load_kind(kind: str) -> type[Check]:
         wrong = "is no subclass of petsage_grpc.Check"
     elif not dataclasses.is_dataclass(loaded):
         wrong = "is no dataclass, so its settings are not known: put @dataclass(kw_only=True) on it"
+    elif loaded.__dataclass_params__.frozen:
+        wrong = "is frozen, but the monitor has to tell it things: leave out frozen=True"
     elif missing := sorted(loaded.__abstractmethods__):
         wrong = f"has no method {', '.join(missing)}"
     else:

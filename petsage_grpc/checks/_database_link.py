@@ -180,7 +180,12 @@ class KeptLink:
         """Connect as SQLAlchemy would, but know of the driver's connection from the start."""
         driver, tls = self._database.driver, self._tls()
         module: Any = importlib.import_module(driver)
-        connect = module.AsyncConnection.connect if driver == "psycopg" else module.connect
+        if self._database.system == "MySQL":
+            self._raw = raw = await _connect_mysql(module, *args, **{**kwargs, **tls})
+            if tls and raw.transport.get_extra_info("ssl_object") is None:
+                raise FaultError(Fault.NO_TLS)  # the driver goes on without
+            return raw
+        connect = module.connect if driver == "asyncpg" else module.AsyncConnection.connect
         if driver == "asyncpg" and self._database.plain:
             await _speaks_postgresql(kwargs.get("host"), kwargs.get("port"))
         if driver == "psycopg" and "host" in tls:
@@ -190,8 +195,6 @@ class KeptLink:
         except BaseException as error:
             _clean_up(driver, error.__traceback__)
             raise
-        if tls and self._database.system == "MySQL" and not _encrypted(raw):
-            raise FaultError(Fault.NO_TLS)  # the driver goes on without
         return raw
 
     async def _discard(self) -> None:
@@ -212,8 +215,8 @@ class KeptLink:
         elif self._database.driver == "psycopg":
             with contextlib.suppress(Exception), socket.socket(fileno=os.dup(raw.fileno())) as dup:
                 dup.shutdown(socket.SHUT_RDWR)
-        elif raw._writer is not None:
-            raw._writer.transport.abort()  # close() alone would wait for an end of TLS
+        else:
+            raw.transport.abort()  # close() alone would wait for an end of TLS
             raw.close()
 
 
@@ -304,5 +307,22 @@ async def _named(name: str, host: Any, port: Any) -> dict[str, str]:  # noqa: AN
     return {"host": ",".join([name] * len(addresses)), "hostaddr": ",".join(addresses)}
 
 
-def _encrypted(raw: Any) -> bool:  # noqa: ANN401 -- the driver's own
-    return raw._writer.get_extra_info("ssl_object") is not None
+async def _connect_mysql(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- likewise
+    """Connect as the driver does, but know of the transport, which it forgets when it fails."""
+
+    class Connection(module.Connection):  # type: ignore[misc] # whichever driver it is
+        transport: asyncio.Transport | None = None
+
+        def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 -- any attribute
+            if name == "_writer" and value is not None:
+                self.transport = value.transport
+            super().__setattr__(name, value)
+
+    raw = Connection(*args, **kwargs)
+    try:
+        await (raw.connect if hasattr(raw, "connect") else raw._connect)()
+    except BaseException:
+        if raw.transport is not None:
+            raw.transport.abort()  # or it would wait for the server to end TLS
+        raise
+    return raw

@@ -18,8 +18,8 @@ class HeartbeatCheck(PassiveCheck):
 
     def __post_init__(self) -> None:
         """Refuse what can never pass."""
-        if not self.max_silence > 0:
-            raise ValueError('max_silence must be longer than 0: write it like "10s"')
+        if not 0 < self.max_silence < float("inf"):
+            raise ValueError('max_silence must be longer than 0, and end: write it like "10s"')
 
     def beat(self) -> None:
         """Say that all is well; from any thread, and as often as one likes."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from petsage_grpc.checks import brought_kinds, kind_names, load_kind
 from petsage_grpc.cli._arguments import Parser
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.units import Duration, Size, format_duration
+from petsage_grpc.core.units import Duration, Size
 from petsage_grpc.errors import PetsageError
 from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings, fleet_risks
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
@@ -91,8 +91,7 @@ def _described(feature: "Feature") -> str:
 
 def _line(name: str, check: CheckSettings) -> str:
     gates = ", ".join(check.policy.gates) or "nothing (reported only)"
-    every = format_duration(check.policy.interval)
-    return f"  check {name} ({check.kind}) every {every} gates {gates}\n"
+    return f"  check {name} ({check.kind}) {check.schedule} gates {gates}\n"
 
 
 def _table(fields: Iterable[tuple[str, Any, Any, str]]) -> str:

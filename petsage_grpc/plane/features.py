@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from petsage_grpc.checks import kind_of
@@ -22,7 +23,7 @@ from petsage_grpc.settings import (
     dotted,
     require_checks,
 )
-from petsage_grpc.settings_load import did_you_mean, make_policy
+from petsage_grpc.settings_load import did_you_mean, make_policy, refuse_timing
 from petsage_grpc.settings_references import at
 
 __all__ = ["Feature", "mount_features"]
@@ -43,10 +44,17 @@ class Feature(Services):
         package: who brings it.
         message: what its smoke test says when all is well.
         log_level: least level that is logged.
+        configured: the checks of the settings, whose heartbeats a feature may beat.
     """
 
     def __init__(
-        self, name: str, package: str = "", *, message: str = "", log_level: str = "INFO"
+        self,
+        name: str,
+        package: str = "",
+        *,
+        message: str = "",
+        log_level: str = "INFO",
+        configured: Mapping[str, CheckSettings] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.name = name
@@ -57,7 +65,10 @@ class Feature(Services):
         """Its own checks."""
         self.depends: tuple[str, ...] = ()
         """All checks that it depends on, those that the settings name for it too."""
+        self.beaten: set[str] = set()
+        """The heartbeats of the settings that it beats."""
         self._log_level = log_level
+        self._configured = configured
 
     def check(self, name: str, **policy: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401
         """Make a function without arguments a check; it fails when it raises.
@@ -68,8 +79,12 @@ class Feature(Services):
         """
 
         def add(function: _Function) -> _Function:
-            from petsage_grpc.checks.python import FunctionCheck  # noqa: PLC0415 -- only if used
+            from petsage_grpc.checks.python import (  # noqa: PLC0415 -- only if used
+                FunctionCheck,
+                require_function,
+            )
 
+            require_function(function, f"check {name}")
             self._add(name, "python", FunctionCheck(function), policy)
             return function
 
@@ -77,10 +92,22 @@ class Feature(Services):
 
     def add_check(self, name: str, check: Check, **policy: Any) -> None:  # noqa: ANN401
         """Add a check of any kind; `policy` is `interval`, `gates` and so on as in the settings."""
+        if not isinstance(check, Check):
+            raise TypeError(f"check {name} is no petsage_grpc.Check: {type(check).__name__}")
+        if getattr(getattr(check, "__dataclass_params__", None), "frozen", False):
+            raise TypeError(f"check {name} is frozen, but the monitor has to tell it things")
         self._add(name, kind_of(check), check, policy)
 
-    def heartbeat(self, name: str, *, max_silence: float, **policy: Any) -> Callable[[], None]:  # noqa: ANN401
+    def heartbeat(
+        self,
+        name: str,
+        *,
+        max_silence: float = 10.0,
+        **policy: Any,  # noqa: ANN401 -- as many types as settings
+    ) -> Callable[[], None]:
         """Add a check that fails when the function that is returned has not been called for long.
+
+        Where the settings have a heartbeat of this name, that one is beaten, and they hold.
 
         Args:
             name: the name of the check.
@@ -89,6 +116,14 @@ class Feature(Services):
         """
         from petsage_grpc.checks.heartbeat import HeartbeatCheck  # noqa: PLC0415 -- only if used
 
+        self.require_open()
+        if name in self._configured:
+            configured = self._configured[name].check
+            if not isinstance(configured, HeartbeatCheck):
+                raise ValueError(f"the settings have a check {name!r}, which is no heartbeat")
+            self.beaten.add(name)
+            return configured.beat
+        refuse_timing(HeartbeatCheck, policy)
         check = HeartbeatCheck(max_silence=Duration(max_silence))
         self.add_check(name, check, **policy)
         return check.beat
@@ -120,6 +155,10 @@ def mount_features(settings: Settings) -> tuple[Feature, ...]:
             raise SettingsError(f"{dotted(('features', name))}: there is no such feature; {mend}")
     features = tuple(_mount(entry, settings) for _, entry in sorted(entries.items()))
     _refuse_conflicts(features, settings)
+    try:
+        settings.refuse_unheard([name for feature in features for name in feature.beaten])
+    except BadSettingError as error:
+        raise SettingsError(str(error)) from None
     return features
 
 
@@ -171,7 +210,11 @@ def _modules_of(package: str) -> Iterator[EntryPoint]:
 def _mount(entry: EntryPoint, settings: Settings) -> Feature:
     mount = entry.load(_called(entry.name), "mount")
     feature = Feature(
-        entry.name, entry.package, message=settings.message, log_level=settings.log_level
+        entry.name,
+        entry.package,
+        message=settings.message,
+        log_level=settings.log_level,
+        configured=settings.checks,
     )
     place = f"{entry.module}:{entry.attribute or 'mount'}"
     if not callable(mount):
@@ -189,7 +232,11 @@ def _mount(entry: EntryPoint, settings: Settings) -> Feature:
     feature.seal()
     wanted = settings.features.get(feature.name, FeatureSettings())
     feature.message = wanted.message or feature.message
-    feature.depends = tuple(dict.fromkeys((*feature.checks, *wanted.checks)))
+    if not isinstance(feature.message, str):
+        told = type(feature.message).__name__
+        raise PackageError(f"{feature}: {place} made its message a {told}: make it a text")
+    mine = (*feature.checks, *sorted(feature.beaten), *wanted.checks)
+    feature.depends = tuple(dict.fromkeys(mine))
     return feature
 
 

@@ -175,8 +175,7 @@ class Service:
             _log.info("%s serves %s", feature, services)
         for name, check in self.checks.items():
             gates = ", ".join(check.policy.gates) or "nothing, it is only reported"
-            every = format_duration(check.policy.interval)
-            _log.info("check %s (%s) every %s gates %s", name, check.kind, every, gates)
+            _log.info("check %s (%s) %s gates %s", name, check.kind, check.schedule, gates)
         for risk in fleet_risks(self.checks, self.settings.groups):
             _log.warning("%s", risk)
         for address in self.addresses:

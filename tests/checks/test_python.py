@@ -44,9 +44,11 @@ NUMBER = 3
 def on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ledgers.py").write_text(MODULE)
     (tmp_path / "broken_ledgers.py").write_text("raise RuntimeError('not today')")
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(0)")
+    (tmp_path / "moody.py").write_text("def __getattr__(name): raise RuntimeError('not now')")
     (tmp_path / "lacking.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("ledgers", "broken_ledgers", "lacking"):
+    for name in ("ledgers", "broken_ledgers", "lacking", "leaving", "moody"):
         sys.modules.pop(name, None)
 
 
@@ -86,6 +88,8 @@ async def test_an_object_with_an_asynchronous_call_is_a_function_too() -> None:
         ("ledgers.inner:good", "there is no module 'ledgers.inner'"),
         ("lacking:good", "importing 'lacking' raised ModuleNotFoundError: No module named"),
         ("broken_ledgers:good", "importing 'broken_ledgers' raised RuntimeError: not today"),
+        ("leaving:good", "importing 'leaving' raised SystemExit: 0"),
+        ("moody:good", "importing 'moody' raised RuntimeError: not now"),
         ("ledgers:god", "'ledgers' has no 'god': is it spelled so?"),
         ("ledgers:Ledger.god", "'ledgers' has no 'Ledger.god'"),
         ("ledgers:NUMBER", "'ledgers:NUMBER' is not a function"),

@@ -63,3 +63,12 @@ async def test_it_does_not_run_when_nothing_is_waited_for() -> None:
     await asyncio.wait_for(done.wait(), 5)
     await asyncio.sleep(0)
     assert clock._alarm is None
+
+
+async def test_calls_that_were_dropped_do_not_pile_up() -> None:
+    clock, done = LoopClock(), asyncio.Event()
+    for _ in range(10_000):
+        clock.call_later(86_400, lambda: None).cancel()
+    assert len(clock._heap) < 500
+    clock.call_later(0, done.set)
+    await asyncio.wait_for(done.wait(), 5)

@@ -281,3 +281,15 @@ async def test_it_is_no_server_that_can_be_run_by_itself() -> None:
         feature.add_insecure_port("a:1")
     with pytest.raises(RuntimeError, match="can not listen on a:1"):
         feature.add_secure_port("a:1", grpc.local_server_credentials())
+
+
+async def test_a_heartbeat_of_the_settings_is_beaten_by_the_feature_that_asks_for_it(
+    site: Path,
+) -> None:
+    bring(site, "def mount(feature): feature.beat = feature.heartbeat('heart')")
+    checks = {"heart": {"kind": "heartbeat", "max_silence": "1h", "gates": ["readiness"]}}
+    async with running(checks=checks) as app:
+        app.service.features[0].beat()  # type: ignore[attr-defined]
+        await app.becomes(Status.SERVING)
+        answer = await app.smoke("naps")
+        assert [check.name for check in answer.checks] == ["heart"]

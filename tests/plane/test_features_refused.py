@@ -57,6 +57,40 @@ def refusal(**settings: Any) -> str:
             f"{PLACE} is async or yields: make it a plain function",
         ),
         (
+            "def mount(feature): feature.check('bed')(5)",
+            f"{PLACE} raised TypeError: check bed is not a function",
+        ),
+        (
+            "def mount(feature): feature.check('bed')(lambda where: None)",
+            f"{PLACE} raised TypeError: check bed needs arguments: name one that takes none",
+        ),
+        (
+            "def mount(feature): feature.add_check('bed', object())",
+            f"{PLACE} raised TypeError: check bed is no petsage_grpc.Check: object",
+        ),
+        (
+            "def mount(feature): feature.message = 5",
+            f"{PLACE} made its message a int: make it a text",
+        ),
+        (
+            "def mount(feature): feature.heartbeat('heart', interval=1)",
+            f"{PLACE}: interval: means nothing here, for nobody runs it: set max_silence",
+        ),
+        (
+            "def mount(feature): feature.heartbeat('heart', max_silence=float('inf'))",
+            (
+                f"{PLACE} raised ValueError: max_silence must be longer than 0, and end: write it"
+                ' like "10s"'
+            ),
+        ),
+        (
+            (
+                "class Bad(Exception):\n    def __str__(self): return 1 / 0\n"
+                "def mount(feature): raise Bad"
+            ),
+            f"{PLACE} raised Bad: it can not be shown",
+        ),
+        (
             "def mount(feature): feature.check('bed', fall=0)(print)",
             f"{PLACE}: checks.bed.fall: must be at least 1",
         ),
@@ -71,7 +105,10 @@ def refusal(**settings: Any) -> str:
     ],
     ids=[
         "no import", "no mount", "no function", "an error", "an exit", "a secret", "no argument",
-        "async", "awaitable", "a generator", "async generator", "a wrong policy", "a service twice",
+        "async", "awaitable", "a generator", "async generator", "a number for a function",
+        "a function that needs arguments", "an object for a check", "a number for a message",
+        "an interval of a heartbeat", "an endless silence", "an error that can not be shown",
+        "a wrong policy", "a service twice",
         "a check of the settings",
     ],
 )  # fmt: skip
@@ -240,3 +277,29 @@ def test_the_settings_alone_do_not_mount(site: Path) -> None:
     load_settings(environ={})
     with pytest.raises(PackageError, match="mounted"):
         mount_features(load_settings(environ={}))
+
+
+HEART = {"heart": {"kind": "heartbeat", "max_silence": "5s", "gates": ["liveness"]}}
+
+
+def test_a_heartbeat_that_no_feature_beats_is_refused() -> None:
+    line = "checks.heart: nobody beats: let a feature call feature.heartbeat('heart'), or remove it"
+    assert refusal(checks=HEART) == f"argument {line}"
+
+
+def test_a_heartbeat_that_the_features_there_are_do_not_beat_is_refused(site: Path) -> None:
+    bring(site, "def mount(feature): ...")
+    assert "checks.heart: nobody beats" in refusal(checks=HEART)
+
+
+def test_a_heartbeat_can_not_be_another_kind_of_check(site: Path) -> None:
+    bring(site, "def mount(feature): feature.heartbeat('disk')")
+    told = "ValueError: the settings have a check 'disk', which is no heartbeat"
+    assert refusal() == f"{PLACE} raised {told}"
+
+
+@pytest.mark.parametrize("key", ["interval", "timeout", "edge_interval", "stale_after"])
+def test_when_to_run_a_check_that_nobody_runs_is_refused(key: str) -> None:
+    checks = {"heart": {"kind": "heartbeat", key: 5}}
+    line = f"checks.heart.{key}: means nothing here, for nobody runs it: set max_silence"
+    assert refusal(checks=checks) == f"argument {line}"

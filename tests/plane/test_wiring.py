@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from petsage_grpc.checks import KINDS, _thread
-from petsage_grpc.checks._grpc_hops import is_backend
 from petsage_grpc.core.check import Check
+from petsage_grpc.core.hops import is_backend
 from petsage_grpc.plane.service import Service
 from petsage_grpc.settings_load import load_settings
 from tests.packages import KIND, write_package
