@@ -15,7 +15,7 @@ from report import BenchError
 
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2, smoke_test_pb2_grpc
 
-__all__ = ["SMOKE_TEST", "Rounds", "take_rounds"]
+__all__ = ["SMOKE_TEST", "Rounds", "check_rate", "take_rounds"]
 
 SMOKE_TEST: Final = "ours, SmokeTest"
 
@@ -44,8 +44,6 @@ class Rounds:
 @functools.cache
 def take_rounds(*, quick: bool) -> Rounds:
     """Load every server by turns; the second caller gets what the first one got."""
-    if shutil.which("h2load") is None:
-        raise BenchError("there is no h2load: apt-get install nghttp2-client")
     rounds, seconds = (1, 0.3) if quick else (20, 1.5)
     with ExitStack() as stack:
         servers = {kind: stack.enter_context(running(kind)) for kind in (AIO, OURS, SYNC)}
@@ -70,6 +68,11 @@ def take_rounds(*, quick: bool) -> Rounds:
     )
 
 
+def check_rate(server: Server, seconds: float) -> float:
+    """Load a server with Check alone; return the calls a second."""
+    return _load(server, _CHECK_PATH, _CHECK_SIZE, seconds)[0]
+
+
 def _prove_awake(server: Server) -> int:
     """Ask for the smoke test with a real client; return how long the answer is on the wire."""
     with grpc.insecure_channel(server.address) as channel:
@@ -92,6 +95,8 @@ def _load(server: Server, path: str, size: int, seconds: float) -> tuple[float, 
 
 def _run_h2load(url: str, seconds: float) -> str:
     """Send empty messages for so long; return what h2load says."""
+    if shutil.which("h2load") is None:
+        raise BenchError("there is no h2load: apt-get install nghttp2-client")
     with tempfile.NamedTemporaryFile() as body:
         body.write(_EMPTY_MESSAGE)
         body.flush()

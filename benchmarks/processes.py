@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from report import BenchError
 
-__all__ = ["AIO", "HERE", "OURS", "SYNC", "Memory", "Server", "alternate", "running"]
+__all__ = [
+    "AIO", "HERE", "OURS", "SYNC", "Memory", "Server", "alternate", "checking", "free_port",
+    "running",
+]  # fmt: skip
 
 AIO: Final = "grpc.aio"
 SYNC: Final = "grpc sync"
@@ -73,19 +76,48 @@ class Server:
 @contextmanager
 def running(kind: str) -> Iterator[Server]:
     """Run a server inside of the block, from its first SERVING on."""
-    port = _free_port()
-    address = f"127.0.0.1:{port}"
+    port = free_port()
     command = {
         AIO: [str(HERE / "reference_aio.py"), str(port)],
         SYNC: [str(HERE / "reference_sync.py"), str(port)],
-        OURS: ["-m", "petsage_grpc", "serve", "--listen", address],
+        OURS: ["-m", "petsage_grpc", "serve", "--listen", f"127.0.0.1:{port}"],
     }[kind]
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+") as log:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _serving(kind, [sys.executable, *command], port, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def checking(settings: str, *, before: Sequence[str] = (), modules: str = "") -> Iterator[Server]:
+    """Run ours with these settings inside of the block, from its first SERVING on.
+
+    Args:
+        settings: what stands in its file.
+        before: the words of a command that runs the command which follows them.
+        modules: a directory with modules that the settings name.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "petsage.toml")
+        config.write_text(settings)
+        serve = [sys.executable, "-m", "petsage_grpc", "serve", "--config", str(config)]
+        command = [*before, *serve, "--listen", f"127.0.0.1:{port}"]
+        with _serving(OURS, command, port, Path(folder), modules) as server:
+            yield server
+
+
+@contextmanager
+def _serving(
+    name: str, command: Sequence[str], port: int, folder: Path, modules: str = ""
+) -> Iterator[Server]:
+    with Path(folder, "log").open("w+") as log:
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, *command],
+            command,
             cwd=folder,
-            env=_environment(),
+            env=_environment() | ({"PYTHONPATH": modules} if modules else {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -96,8 +128,8 @@ def running(kind: str) -> Iterator[Server]:
             except BenchError as error:
                 log.seek(0)
                 said = log.read().strip().rpartition("\n")[2] or "nothing"
-                raise BenchError(f"{kind}: {error}; it said last: {said}") from None
-            yield Server(address, process.pid, time.monotonic() - started)
+                raise BenchError(f"{name}: {error}; it said last: {said}") from None
+            yield Server(f"127.0.0.1:{port}", process.pid, time.monotonic() - started)
         finally:
             process.kill()
             process.wait()
@@ -124,7 +156,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Find a port that no outgoing connection can be given.
 
     One that polls an ephemeral port of this machine is connected to itself sooner or later.

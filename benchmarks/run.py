@@ -1,10 +1,13 @@
-"""Takes every figure in one run, prints one table and keeps it in benchmarks/results.json."""
+"""Takes every figure but detection, prints one table and keeps it in benchmarks/results.json."""
 
 import check_cpu
 import check_throughput
 import cold_start
+import hung_checks
+import many_checks
 import memory
 import probe
+import refresh_storm
 import smoke_test
 from processes import HERE
 from report import main
@@ -18,6 +21,9 @@ if __name__ == "__main__":
             "memory": memory.rows,
             "cold start": cold_start.rows,
             "probe": probe.rows,
+            "refresh storm": refresh_storm.rows,
+            "many checks": many_checks.rows,
+            "hung checks": hung_checks.rows,
         },
         HERE / "results.json",
     )
