@@ -5,7 +5,7 @@ import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -13,7 +13,15 @@ from petsage_grpc.checks._thread import run_blocking
 from petsage_grpc.checks._tls import TlsSettings
 from petsage_grpc.core.check import Check, CheckFailedError
 
-__all__ = ["Address", "Connection", "Tls", "dial", "explain_network", "parse_address"]
+__all__ = [
+    "Address",
+    "Connection",
+    "Tls",
+    "dial",
+    "explain_network",
+    "open_socket",
+    "parse_address",
+]
 
 _EXAMPLE: Final = 'write it like "ledger:5000", "[::1]:5000" or "unix:/run/ledger.sock"'
 _LAST_PORT: Final = 65535
@@ -112,10 +120,14 @@ async def dial(check: Check, address: Address, tls: Tls | None = None) -> Connec
 
     What is waited for is told in `check.doing`. Raises CheckFailedError.
     """
-    places = await _look_up(check, address)
-    check.doing = f"connecting to {address.shown}"
+
+    def tell(doing: str) -> None:
+        check.doing = doing
+
     try:
-        connected = await _connect_any(places)
+        connected = await open_socket(address, tell, check)
+    except socket.gaierror as error:
+        raise CheckFailedError(_unresolved(error, address.host)) from error
     except OSError as error:
         raise CheckFailedError(explain_network(error, address.shown)) from error
     try:
@@ -123,6 +135,18 @@ async def dial(check: Check, address: Address, tls: Tls | None = None) -> Connec
     except BaseException:
         connected.close()  # or what asyncio made of it has closed it already
         raise
+
+
+async def open_socket(
+    address: Address, tell: Callable[[str], None], check: Check | None = None
+) -> socket.socket:
+    """Connect to whichever address of a name answers first, and `tell` what is waited for.
+
+    Raises OSError; socket.gaierror when the name is not found.
+    """
+    places = await _look_up(check, address, tell)
+    tell(f"connecting to {address.shown}")
+    return await _connect_any(places)
 
 
 def explain_network(error: OSError, server: str) -> str:
@@ -135,19 +159,16 @@ def _said(error: OSError) -> str:
     return error.strerror or str(error).partition("\n")[0] or type(error).__name__
 
 
-async def _look_up(check: Check, address: Address) -> _Places:
+async def _look_up(check: Check | None, address: Address, tell: Callable[[str], None]) -> _Places:
     """Find all places that an address stands for."""
     if address.path:
         return [(socket.AF_UNIX, address.path)]
     with suppress(OSError):
         return _ask(address, socket.AI_NUMERICHOST)  # asks nobody, so it needs no thread
-    check.doing = f"looking up {address.host}"
+    tell(f"looking up {address.host}")
     found: list[_Places] = []
-    try:
-        # Not on the loop's threads, which all share: a resolver can hang longer than any run.
-        await run_blocking(check, lambda: found.append(_ask(address)), name="petsage look-up")
-    except socket.gaierror as error:
-        raise CheckFailedError(_unresolved(error, address.host)) from error
+    # Not on the loop's threads, which all share: a resolver can hang longer than any run.
+    await run_blocking(check, lambda: found.append(_ask(address)), name="petsage look-up")
     return found[0]
 
 

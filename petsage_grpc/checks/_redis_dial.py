@@ -1,11 +1,12 @@
 """Opens a connection to a Redis server step by step, so that each that fails or hangs is named."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from petsage_grpc.checks._dial import Address as Place
+from petsage_grpc.checks._dial import open_socket
 from petsage_grpc.checks._redis_url import Address
 from petsage_grpc.checks._tls import TlsSettings
 from petsage_grpc.core.check import CheckFailedError
@@ -43,42 +44,17 @@ def describe_tls(address: Address, tls: TlsSettings, error: OSError) -> str:
 
 
 async def _dial(address: Address, tell: Tell) -> socket.socket:
-    failed: OSError | None = None
-    for family, place in await _resolve(address, tell):
-        tell(f"connecting to {address}")
-        dialling = socket.socket(family)
-        try:
-            dialling.settimeout(0)
-            await asyncio.get_running_loop().sock_connect(dialling, place)
-        except OSError as error:
-            dialling.close()
-            failed = failed or error
-        except BaseException:
-            dialling.close()
-            raise
-        else:
-            return dialling
-    assert failed is not None
-    raise CheckFailedError(_describe(address, failed)) from failed
-
-
-async def _resolve(address: Address, tell: Tell) -> list[tuple[int, Any]]:
     host, port = address
-    if not port:
-        return [(socket.AF_UNIX, host)]
-    stream = socket.SOCK_STREAM
+    place = Place(str(address), host, port, path="" if port else host)
     try:
-        with contextlib.suppress(socket.gaierror):  # it is a name then, which takes a thread
-            numeric = socket.getaddrinfo(host, port, type=stream, flags=socket.AI_NUMERICHOST)
-            return [(family, place) for family, _, _, _, place in numeric]
-        tell(f"resolving {host}")
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=stream)
-    except (OSError, UnicodeError) as error:
+        return await open_socket(place, tell)
+    except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "no host has such a name"
         raise CheckFailedError(
             f"{host} can not be resolved ({why}): correct the host, or see to the DNS"
         ) from error
-    return [(family, place) for family, _, _, _, place in found]
+    except OSError as error:
+        raise CheckFailedError(_describe(address, error)) from error
 
 
 def _describe(address: Address, error: OSError) -> str:
