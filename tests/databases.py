@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class DatabaseServer:
     def kill(self) -> None:
         """End it without warning (kill -9), with all of its processes."""
         if self._process is not None:
-            for process in self._processes():
+            for process in [*self._processes()] if self.running else ():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             self._end()
@@ -148,19 +149,24 @@ class DatabaseServer:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop all of its processes for the block (SIGSTOP): it accepts, and never answers."""
-        processes = self._processes()
-        for process in processes:
-            process.suspend()
+        stopped = []
         try:
+            for process in self._processes():  # the parent first, which starts others
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+                    stopped.append(process)
+                    _wait_until_still(process.pid)
             yield
         finally:
-            for process in processes:
+            for process in stopped:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
 
-    def _processes(self) -> list[Any]:
+    def _processes(self) -> Iterator[Any]:
+        """Tell the process that was started, and then those that it has started."""
         parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        yield parent
+        yield from parent.children(recursive=True)
 
 
 class PostgresServer(DatabaseServer):
@@ -253,6 +259,16 @@ class MariaDBServer(DatabaseServer):
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+
+def _wait_until_still(pid: int) -> None:
+    """Wait until every thread of a process has noticed that it is stopped, or has ended."""
+    end = time.monotonic() + PATIENCE
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            while stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                assert time.monotonic() < end, "the server does not stand still"
+                time.sleep(0.001)
 
 
 def own_folder(folder: Path) -> None:

@@ -146,11 +146,9 @@ _CONFUSED: Final = (struct.error, LookupError, ValueError, UnboundLocalError, As
 
 _BEFORE: Final = re.compile(
     r"(connection failed: |connection to server [^\n]*? failed: |consuming input failed: |[A-Z]+:  "
-    r"|failed to resolve host [^:]*: |\[Errno -?\d+\] )+"
+    r"|<class '[^']*'>: |failed to resolve host [^:]*: |\[Errno -?\d+\] )+"
 )
-"""What libpq puts before what is wrong."""
-
-_LONGEST: Final = 200
+"""What libpq and SQLAlchemy put before what is wrong."""
 
 
 def find_fault(error: BaseException) -> Found:
@@ -212,5 +210,4 @@ def _said(error: BaseException) -> str:
         text = str(error.args[1])
     else:
         text = str(error)
-    line = _BEFORE.sub("", text.strip().partition("\n")[0], count=1)
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    return _BEFORE.sub("", text.strip().partition("\n")[0], count=1)

@@ -61,6 +61,8 @@ _ENCRYPTED: Final = ("require", "verify-ca", "verify-full", "true")
 _NO_EXTRA: Final = {"psycopg": "psycopg[binary]", "asyncmy": "asyncmy"}
 """Drivers that no extra of ours brings, for it brings another, and what does."""
 
+_LAST_PORT: Final = 65535
+
 _SECRET: Final = re.compile("passw|secret|token|pwd", re.IGNORECASE)
 _WITH_PORT: Final = re.compile(r"\[.*\]:\d+|[^:]+:\d+")
 
@@ -109,6 +111,7 @@ def read_url(text: str, password: str = "") -> tuple[Database, set[str]]:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):  # what they say may hold all of the URL
         raise ValueError(f"url: can not be read: {_LIKE}") from None
+    _check_host(url, text)
     if password:
         url = url.set(password=password)
     secrets = {text, text.strip(), password, str(url.password or "")}
@@ -124,6 +127,22 @@ def read_url(text: str, password: str = "") -> tuple[Database, set[str]]:
     if backend == "sqlite" and driver in ("", "pysqlite", "aiosqlite"):
         return _in_file(url), secrets
     return _other(url), secrets
+
+
+def _check_host(url: "URL", text: str) -> None:
+    """Refuse what is no host; it may be a part of a password, and would be looked up and shown."""
+    host = url.host or ""
+    if any(mark in host for mark in "/?# ") or text.partition("?")[0].count("@") > 1:
+        raise ValueError(
+            "url: what should be its host is none: write @ : / ? # and % in the user or password as"
+            " %40 %3A %2F %3F %23 and %25, or use the setting password"
+        )
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("url: its host can be no name: correct it") from None
+    if not 0 <= (url.port or 0) <= _LAST_PORT:
+        raise ValueError(f"url: its port is above {_LAST_PORT}: correct it")
 
 
 def _needs(package: str, extra: str) -> ValueError:

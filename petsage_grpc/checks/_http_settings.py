@@ -13,7 +13,10 @@ from petsage_grpc.core.units import Size
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["HttpSettings", "address_of", "origin_of"]
+__all__ = ["MATCHED", "HttpSettings", "address_of", "origin_of"]
+
+MATCHED: Final = 4096
+"""Characters that a regular expression is tried on: it holds up the event loop, and may be slow."""
 
 _URL: Final = 'write it like "https://ledger:8443/healthz"'
 _STATUS: Final = 'write it like "200", "200-299" or "2xx"'
@@ -47,7 +50,8 @@ class HttpSettings(Check):
         default="", metadata={"help": "text that must be in the body, which is read as UTF-8"}
     )
     body_matches: str = field(
-        default="", metadata={"help": "regular expression that must be found in the body"}
+        default="",
+        metadata={"help": "regular expression that must be found in its first 4096 characters"},
     )
     max_body: Size = field(
         default=Size(64 * 1024), metadata={"help": "how much of the body is read at most"}

@@ -23,9 +23,6 @@ _NO_PROTOCOL: Final = (
 _TLS_ALERT: Final = r"\x15"
 """How TLS begins to say that what it heard is no TLS."""
 
-_LONGEST: Final = 100
-"""Characters that are shown of what a server says."""
-
 _MENDS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), text)
     for pattern, text in (
@@ -119,7 +116,7 @@ def describe(error: Exception, server: str, *, setting: str, else_tls: bool) -> 
         else_tls: whether it may be that the server speaks TLS, and we do not.
     """
     # What follows an unknown command are its arguments, such as a password.
-    said = str(error).partition("\n")[0].partition(", with args")[0][:_LONGEST]
+    said = str(error).partition("\n")[0].partition(", with args")[0]
     for pattern, text in _MENDS:
         if match := pattern.search(f"{type(error).__name__} {said}"):
             groups = (group.upper() for group in match.groups())

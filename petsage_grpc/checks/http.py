@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from petsage_grpc import __version__
 from petsage_grpc.checks._dial import Address, Connection, Tls, dial, explain_network
-from petsage_grpc.checks._http_settings import HttpSettings, address_of, origin_of
+from petsage_grpc.checks._http_settings import MATCHED, HttpSettings, address_of, origin_of
 from petsage_grpc.checks._tls import TlsSettings
 from petsage_grpc.core.check import CheckFailedError
 
@@ -157,10 +157,12 @@ class HttpCheck(TlsSettings, HttpSettings):
         wrong = ""
         if self.body_contains not in text:
             wrong = "body_contains"
-        elif not self.pattern.search(text):
+        elif not self.pattern.search(text[:MATCHED]):
             wrong = "body_matches"
         if wrong:
             where = f"first {len(body)} bytes (max_body)" if len(body) >= self.max_body else "body"
+            if wrong == "body_matches" and len(text) > MATCHED:
+                where = f"first {MATCHED} characters, which are all that it looks at"
             raise CheckFailedError(
                 f"{self._at.shown} answered without {getattr(self, wrong)!r} in its {where}: see"
                 f" what it says now, or correct {wrong}"

@@ -17,7 +17,10 @@ _MOST: Final = 16 * 1024
 """Bytes that a server may say before what is expected."""
 
 _SHOWN: Final = 60
-"""Bytes that are shown of what was said instead."""
+"""Characters that are shown of what was said instead."""
+
+_SHORT: Final = 4
+"""Characters of a word that is sent which may be shown."""
 
 _LOOKS: Final = tuple(0.001 * 2**number for number in range(8))
 """Seconds after each of which we look for a sign; one that sends none by then has let us in."""
@@ -61,7 +64,9 @@ class TcpCheck(TlsSettings, _Settings):
             raise ValueError('send: needs expect: set what the answer must hold, like "PONG"')
         self.load_tls(used=self.tls, turn_on="set tls = true")
         self._tls = Tls(self, turn_off="set tls = false") if self.tls else None
-        self.hide(self.send, "(what is sent)")
+        for sent in (self.send, *self.send.splitlines(), *self.send.split()):
+            if len(sent) > _SHORT:  # PING and the like are no secrets, and what is wrong may be so
+                self.hide(sent, "(what is sent)")
 
     async def run(self) -> None:
         """Connect, and disconnect once what is expected has been said."""
@@ -90,7 +95,8 @@ class TcpCheck(TlsSettings, _Settings):
                     f"{server} closed the connection without a word: look into its log"
                 )
             if not more or len(said) > _MOST:
-                shown = said[:_SHOWN].decode(errors="backslashreplace")
+                # What is cut can not be redacted any more.
+                shown = self.redact(said.decode(errors="backslashreplace"))[:_SHOWN]
                 raise CheckFailedError(
                     f"{server} said {shown!r}, not {self.expect!r}: see what listens there, or"
                     " correct expect"

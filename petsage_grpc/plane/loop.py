@@ -1,10 +1,10 @@
 """The plane's event loop: a name that is not found in time costs no answer, and no clean end."""
 
 import asyncio
+import contextlib
 import socket
+import threading
 from typing import Any
-
-from petsage_grpc.checks._thread import run_blocking
 
 __all__ = ["PlaneLoop"]
 
@@ -13,15 +13,50 @@ class PlaneLoop(asyncio.SelectorEventLoop):
     """An event loop that looks names up on threads which may be left behind.
 
     The loop's own threads are few, shared by all, and waited for at the end: a DNS server that is
-    silent would hold up every other lookup, and then the stop.
+    silent would hold up every other lookup, and then the stop. Here each name has one thread at
+    most, which all who ask for it wait for, however often they give up and ask again.
     """
 
-    async def getaddrinfo(self, host: Any, port: Any, **hints: int) -> Any:  # noqa: ANN401 -- as the standard library has it
+    def __init__(self) -> None:
+        super().__init__()
+        self._lookups: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
+
+    async def getaddrinfo(
+        self,
+        host: Any,  # noqa: ANN401 -- as the standard library has it
+        port: Any,  # noqa: ANN401 -- likewise
+        **hints: int,
+    ) -> Any:  # noqa: ANN401 -- likewise
         """Find the addresses of a name, as `socket.getaddrinfo` does."""
-        found: list[Any] = []
+        with contextlib.suppress(OSError, UnicodeError):  # an address asks nobody
+            flags = hints.get("flags", 0) | socket.AI_NUMERICHOST
+            return socket.getaddrinfo(host, port, **{**hints, "flags": flags})
+        key = (host, port, *sorted(hints.items()))
+        if key not in self._lookups:
+            self._lookups[key] = self._begin(key, host, port, hints)
+        return await asyncio.shield(self._lookups[key])
+
+    def _begin(
+        self, key: tuple[Any, ...], host: object, port: object, hints: dict[str, Any]
+    ) -> "asyncio.Future[Any]":
+        answer = self.create_future()
+
+        def end(found: Any, error: BaseException | None) -> None:  # noqa: ANN401 -- as above
+            del self._lookups[key]
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+                answer.exception()  # who asked may have given up
 
         def look_up() -> None:
-            found.extend(socket.getaddrinfo(host, port, **hints))
+            found, error = None, None
+            try:
+                found = socket.getaddrinfo(host, port, **hints)  # type: ignore[arg-type]
+            except (OSError, UnicodeError) as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                self.call_soon_threadsafe(end, found, error)
 
-        await run_blocking(None, look_up, name=f"petsage lookup of {host}")
-        return found
+        threading.Thread(target=look_up, name=f"petsage lookup of {host}", daemon=True).start()
+        return answer

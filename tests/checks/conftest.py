@@ -117,6 +117,7 @@ def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     return TlsFiles(faults.write_authority(folder), *faults.write_certificate(folder))
 
 
+NGINX_PASSWORD = "m1ce-m1ce-m1ce"
 _CODES = (204, 400, 401, 403, 404, 405, 418, 429, 500, 503, 599)
 _ECHO = " ".join(
     f"{name}={variable};"
@@ -130,6 +131,9 @@ _ECHO = " ".join(
 _PLACES = f"""
     location / {{ return 200 "all is well"; }}
     location /echo {{ return 200 "{_ECHO}"; }}
+    location = /private {{
+        auth_basic "cats only"; auth_basic_user_file users; root .; try_files /users =404;
+    }}
     location /moved {{ return 301 /echo; }}
     location /circle {{ return 302 /circle; }}
     location /ftp {{ return 302 ftp://localhost/; }}
@@ -175,6 +179,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, tls_files: TlsFiles) -> Itera
         demanding=nginx.add(demand + _PLACES, tls=ours),
         socket=nginx.add_socket(_PLACES),
     )
+    users = nginx.folder / "users"
+    users.write_text(f"cat:{{PLAIN}}{NGINX_PASSWORD}\n")
+    users.chmod(0o644)
+    nginx.folder.chmod(0o755)
     nginx.start()
     try:
         yield site

@@ -40,6 +40,28 @@ async def test_a_server_that_listens_passes(site: Site) -> None:
     await passes(TcpCheck(address=f"{faults.HOST}:{site.plain}"))
 
 
+async def test_a_name_that_nobody_knows_fails() -> None:
+    said = await failure_of(TcpCheck(address=f"{faults.UNRESOLVABLE}:80"))
+    assert faults.UNRESOLVABLE in said
+    assert "DNS server" in said
+
+
+async def test_what_is_sent_is_shown_neither_in_part_nor_cut() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        writer.write(
+            b"-ERR no " + line.split()[1] + b" in " + b"x" * 40 + line * 2 + b"\n" * 20_000
+        )
+        await writer.drain()
+
+    send = f"AUTH {TOKEN} {'more' * 30}\n"
+    async with serving(echo) as port:
+        address = f"{faults.HOST}:{port}"
+        said = await failure_of(TcpCheck(address=address, send=send, expect="+OK"))
+    assert "(what is sent)" in said
+    assert TOKEN[:5] not in said
+
+
 async def test_a_server_that_listens_on_ipv6_passes() -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)

@@ -52,14 +52,25 @@ def test_an_error_of_the_lookup_is_raised() -> None:
 def test_lookups_that_hang_hold_up_neither_others_nor_the_end(stuck: threading.Event) -> None:
     async def look_up() -> int:
         loop = asyncio.get_running_loop()
-        hanging = [asyncio.create_task(loop.getaddrinfo("stuck", 80)) for _ in range(20)]
-        while not stuck.is_set():
+        threads = threading.active_count()
+        for _ in range(100):
+            hanging = asyncio.create_task(loop.getaddrinfo("stuck", 80))
             await asyncio.sleep(0)
+            hanging.cancel()
+            await asyncio.wait([hanging])
+        assert await asyncio.to_thread(stuck.wait, 10)
+        assert threading.active_count() - threads <= 2, "one for the name, one for the test itself"
         found = await asyncio.wait_for(loop.getaddrinfo("localhost", 80), 10)
-        for task in hanging:
-            task.cancel()
-            await asyncio.sleep(0)
-            task.cancel()
         return len(found)
 
     assert run(look_up())
+
+
+def test_who_asks_for_a_name_that_is_looked_up_already_gets_the_same_answer() -> None:
+    async def look_up() -> list[object]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.getaddrinfo("localhost", 80) for _ in range(50)))
+
+    answers = run(look_up())
+    assert isinstance(answers, list)
+    assert all(answer == really("localhost", 80) for answer in answers)

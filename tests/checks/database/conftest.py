@@ -161,7 +161,7 @@ def assert_no_secret(text: str) -> None:
     assert "://" not in text
 
 
-async def hangs(check: DatabaseCheck, patience: float = 0.1) -> str:
+async def hangs(check: DatabaseCheck, patience: float = 0.05) -> str:
     """Run a check that is given up; return what it was doing. It ends promptly then."""
     began = time.monotonic()
     with pytest.raises(TimeoutError):

@@ -7,9 +7,10 @@ import pytest
 
 from petsage_grpc import __version__
 from petsage_grpc.checks.http import HttpCheck
+from petsage_grpc.core.check import CheckFailedError
 from petsage_grpc.core.units import Size
 from tests import faults
-from tests.checks.conftest import Site, failure_of, nothing_leaks, passes
+from tests.checks.conftest import NGINX_PASSWORD, Site, failure_of, nothing_leaks, passes
 from tests.checks.http.conftest import TOKEN, said_back
 
 PASSWORD = "p@ss/w:rd %41"
@@ -153,6 +154,24 @@ async def test_the_user_in_the_url_is_sent_as_basic_auth(site: Site) -> None:
     heard = await said_back(HttpCheck(url=url))
     assert f"authorization=Basic {expected};" in heard
     assert f"host=localhost:{site.plain};" in heard
+
+
+async def test_a_password_that_the_server_really_looks_at(site: Site) -> None:
+    right = HttpCheck(url=f"http://cat:{NGINX_PASSWORD}@localhost:{site.plain}/private")
+    await passes(right)
+    wrong = HttpCheck(url=f"http://cat:wr0ngw0rd@localhost:{site.plain}/private")
+    failed = await failure_of(wrong)
+    assert failed == (
+        f"localhost:{site.plain} answered 401 (Unauthorized), not 200-299: set the user and"
+        " password in url, or headers"
+    )
+
+
+async def test_a_regular_expression_is_tried_on_the_beginning_alone(site: Site) -> None:
+    check = HttpCheck(url=f"http://localhost:{site.plain}/", body_matches=r"is w\w+$")
+    check._judge_body(b"all is well")
+    with pytest.raises(CheckFailedError, match="first 4096 characters, which are all that it look"):
+        check._judge_body(b" " * 4096 + b"all is well")
 
 
 async def test_a_unix_socket_is_asked_in_place_of_the_host(site: Site) -> None:
