@@ -135,7 +135,7 @@ _ERRNOS: Final = {
         (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN),
         Fault.UNREACHABLE,
     ),
-    **dict.fromkeys((errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED), Fault.CLOSED),
+    **dict.fromkeys((errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.EBADF), Fault.CLOSED),
 }
 
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")

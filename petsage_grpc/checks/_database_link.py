@@ -117,11 +117,11 @@ class KeptLink:
             await asyncio.wait((asking,))
         except asyncio.CancelledError:
             self._given_up = True
+            if self._raw is not None:
+                self._cut(self._raw)
+                await asyncio.wait((asking,), timeout=_AGAIN)
             while not asking.done():
-                if self._raw is None:
-                    asking.cancel()
-                else:
-                    self._cut(self._raw)
+                asking.cancel()
                 await asyncio.wait((asking,), timeout=_AGAIN)
             if not asking.cancelled():
                 asking.exception()  # or asyncio would log that nobody wanted to know
@@ -182,8 +182,8 @@ class KeptLink:
         module: Any = importlib.import_module(driver)
         if self._database.system == "MySQL":
             self._raw = raw = await _connect_mysql(module, *args, **{**kwargs, **tls})
-            if tls and raw.transport.get_extra_info("ssl_object") is None:
-                raise FaultError(Fault.NO_TLS)  # the driver goes on without
+            if tls and raw.transport and raw.transport.get_extra_info("ssl_object") is None:
+                raise FaultError(Fault.NO_TLS)  # aiomysql goes on without
             return raw
         connect = module.connect if driver == "asyncpg" else module.AsyncConnection.connect
         if driver == "asyncpg" and self._database.plain:
@@ -216,7 +216,8 @@ class KeptLink:
             with contextlib.suppress(Exception), socket.socket(fileno=os.dup(raw.fileno())) as dup:
                 dup.shutdown(socket.SHUT_RDWR)
         else:
-            raw.transport.abort()  # close() alone would wait for an end of TLS
+            if raw.transport is not None:  # asyncmy shows it to nobody
+                raw.transport.abort()  # close() alone would wait for an end of TLS
             raw.close()
 
 

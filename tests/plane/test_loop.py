@@ -17,8 +17,8 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let the lookup of the name "stuck" hang, as with a DNS server that is silent."""
     begun, release = threading.Event(), threading.Event()
 
-    def getaddrinfo(host: str, *arguments: object, **options: object) -> object:
-        if host == "stuck":
+    def getaddrinfo(host: str, *arguments: object, **options: int) -> object:
+        if host == "stuck" and not options.get("flags", 0) & socket.AI_NUMERICHOST:
             begun.set()
             release.wait(20)
         return really(host, *arguments, **options)  # type: ignore[arg-type]

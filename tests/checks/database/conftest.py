@@ -1,6 +1,7 @@
 """Real servers of databases, which the tests of a session share, and what all of them ask."""
 
 import asyncio
+import importlib.util
 import logging
 import os
 import tempfile
@@ -19,6 +20,7 @@ from tests import databases, faults
 from tests.databases import DATABASE, HOST, PASSWORD, USER, MariaDBServer, PostgresServer
 
 POSTGRES_DRIVERS = ("asyncpg", "psycopg")
+MYSQL_DRIVERS = [name for name in ("aiomysql", "asyncmy") if importlib.util.find_spec(name)]
 PLENTY = 5.0
 """Seconds in which whatever answers at all has answered."""
 WRONG = "wr0ng?pass%word"

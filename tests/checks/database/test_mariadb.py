@@ -5,25 +5,40 @@ import pytest
 
 from petsage_grpc.core.units import Duration
 from tests import faults
-from tests.checks.database.conftest import WRONG, Make, failure_of, hangs, passes, url_of
+from tests.checks.database.conftest import (
+    MYSQL_DRIVERS,
+    WRONG,
+    Make,
+    failure_of,
+    hangs,
+    passes,
+    url_of,
+)
 from tests.databases import DATABASE, HOST, PASSWORD, USER, MariaDBServer
 
-DRIVER = "aiomysql"
+
+@pytest.fixture(params=MYSQL_DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-async def test_a_database_that_answers_passes(mariadb: MariaDBServer, make: Make) -> None:
-    await passes(make(url_of(mariadb, DRIVER)))
+async def test_a_database_that_answers_passes(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
+    await passes(make(url_of(mariadb, driver)))
 
 
-async def test_the_password_may_be_given_beside_the_url(mariadb: MariaDBServer, make: Make) -> None:
-    await passes(make(url_of(mariadb, DRIVER, password=WRONG), password=PASSWORD))
+async def test_the_password_may_be_given_beside_the_url(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
+    await passes(make(url_of(mariadb, driver, password=WRONG), password=PASSWORD))
 
 
 async def test_nothing_in_the_query_stands_for_a_parameter(
-    mariadb: MariaDBServer, make: Make
+    mariadb: MariaDBServer, driver: str, make: Make
 ) -> None:
     query = r"SELECT 1 FROM pets WHERE name LIKE ':b?%s' OR 7 % 4 = 3;"
-    await passes(make(url_of(mariadb, DRIVER), query=query))
+    await passes(make(url_of(mariadb, driver), query=query))
 
 
 @pytest.mark.parametrize(
@@ -37,8 +52,10 @@ async def test_nothing_in_the_query_stands_for_a_parameter(
         "SET PASSWORD = PASSWORD('meow')",
     ],
 )
-async def test_a_query_can_not_write(mariadb: MariaDBServer, make: Make, query: str) -> None:
-    assert await failure_of(make(url_of(mariadb, DRIVER), query=query)) == (
+async def test_a_query_can_not_write(
+    mariadb: MariaDBServer, driver: str, make: Make, query: str
+) -> None:
+    assert await failure_of(make(url_of(mariadb, driver), query=query)) == (
         "the query writes, but a check may only read (Cannot execute statement in a READ ONLY"
         " transaction): have it read"
     )
@@ -46,9 +63,9 @@ async def test_a_query_can_not_write(mariadb: MariaDBServer, make: Make, query: 
 
 
 async def test_the_server_itself_ends_a_query_that_takes_too_long(
-    mariadb: MariaDBServer, make: Make
+    mariadb: MariaDBServer, driver: str, make: Make
 ) -> None:
-    check = make(url_of(mariadb, DRIVER), query="SELECT sleep(30)", statement_timeout=Duration(0.1))
+    check = make(url_of(mariadb, driver), query="SELECT sleep(30)", statement_timeout=Duration(0.1))
     for _ in range(2):
         assert await failure_of(check) == (
             f"{HOST}:{mariadb.port} took longer than statement_timeout = 100ms for the query: make"
@@ -57,41 +74,43 @@ async def test_the_server_itself_ends_a_query_that_takes_too_long(
 
 
 async def test_a_query_that_can_not_be_answered_is_told_in_one_line(
-    mariadb: MariaDBServer, make: Make
+    mariadb: MariaDBServer, driver: str, make: Make
 ) -> None:
-    assert await failure_of(make(url_of(mariadb, DRIVER), query="SELECT 1 FROM toys")) == (
+    assert await failure_of(make(url_of(mariadb, driver), query="SELECT 1 FROM toys")) == (
         f"{HOST}:{mariadb.port} can not answer the query (Table 'petsage.toys' doesn't exist):"
         " correct the query, or what it needs"
     )
 
 
-async def test_a_wrong_password_is_told(mariadb: MariaDBServer, make: Make) -> None:
-    said = await failure_of(make(url_of(mariadb, DRIVER, password=WRONG)))
+async def test_a_wrong_password_is_told(mariadb: MariaDBServer, driver: str, make: Make) -> None:
+    said = await failure_of(make(url_of(mariadb, driver, password=WRONG)))
     assert said.startswith(f"{HOST}:{mariadb.port} refuses the login (Access denied for user")
 
 
-async def test_an_unknown_database_is_told(mariadb: MariaDBServer, make: Make) -> None:
-    assert await failure_of(make(url_of(mariadb, DRIVER, database="zoo"))) == (
+async def test_an_unknown_database_is_told(mariadb: MariaDBServer, driver: str, make: Make) -> None:
+    assert await failure_of(make(url_of(mariadb, driver, database="zoo"))) == (
         f"{HOST}:{mariadb.port} has no such database (Unknown database 'zoo'): check its name in"
         " the url"
     )
 
 
-async def test_too_many_connections_are_told(mariadb: MariaDBServer, make: Make) -> None:
+async def test_too_many_connections_are_told(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
     with pymysql.connect(host=HOST, port=mariadb.port, user="limited", password=PASSWORD):
-        said = await failure_of(make(url_of(mariadb, DRIVER, user="limited", database="")))
+        said = await failure_of(make(url_of(mariadb, driver, user="limited", database="")))
     assert said.startswith(f"{HOST}:{mariadb.port} has no connection left (User 'limited' has")
 
 
 async def test_a_server_without_any_connection_left_is_told(
-    mariadb: MariaDBServer, make: Make
+    mariadb: MariaDBServer, driver: str, make: Make
 ) -> None:
     mariadb.execute("SET GLOBAL max_connections = 10")
     held = [
         pymysql.connect(host=HOST, port=mariadb.port, user=USER, password=PASSWORD)
         for _ in range(11)  # one more is let in for the administrator
     ]
-    said = await failure_of(make(url_of(mariadb, DRIVER)))
+    said = await failure_of(make(url_of(mariadb, driver)))
     held[0].cursor().execute("SET GLOBAL max_connections = 151")
     for connection in held:
         connection.close()
@@ -101,15 +120,19 @@ async def test_a_server_without_any_connection_left_is_told(
     )
 
 
-async def test_a_port_where_nobody_listens_is_told(mariadb: MariaDBServer, make: Make) -> None:
+async def test_a_port_where_nobody_listens_is_told(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
     with faults.refused() as port:
-        assert await failure_of(make(url_of(mariadb, DRIVER, port=port))) == (
+        assert await failure_of(make(url_of(mariadb, driver, port=port))) == (
             f"{HOST}:{port} refuses connections: is the server running, and is that its port?"
         )
 
 
-async def test_a_host_without_an_address_is_told(mariadb: MariaDBServer, make: Make) -> None:
-    said = await failure_of(make(url_of(mariadb, DRIVER, host=faults.UNRESOLVABLE, port=3306)))
+async def test_a_host_without_an_address_is_told(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
+    said = await failure_of(make(url_of(mariadb, driver, host=faults.UNRESOLVABLE, port=3306)))
     assert said.startswith(f"the host of {faults.UNRESOLVABLE}:3306 has no address (")
 
 
@@ -126,23 +149,25 @@ async def test_a_host_without_an_address_is_told(mariadb: MariaDBServer, make: M
     ],
 )
 async def test_a_server_that_is_another_one_is_told(
-    mariadb: MariaDBServer, make: Make, words: bytes
+    mariadb: MariaDBServer, driver: str, make: Make, words: bytes
 ) -> None:
     with faults.speaking(words) as port:
-        said = await failure_of(make(url_of(mariadb, DRIVER, port=port)))
+        said = await failure_of(make(url_of(mariadb, driver, port=port)))
     assert said == f"{HOST}:{port} does not answer as MySQL does: is that its port?"
 
 
-async def test_a_server_that_hangs_up_is_told(mariadb: MariaDBServer, make: Make) -> None:
+async def test_a_server_that_hangs_up_is_told(
+    mariadb: MariaDBServer, driver: str, make: Make
+) -> None:
     with faults.speaking(b"") as port:
-        said = await failure_of(make(url_of(mariadb, DRIVER, port=port)))
+        said = await failure_of(make(url_of(mariadb, driver, port=port)))
     assert said == f"{HOST}:{port} closed the connection: look into its log"
 
 
 async def test_a_server_that_says_nothing_is_waited_for_until_the_timeout(
-    mariadb: MariaDBServer, make: Make
+    mariadb: MariaDBServer, driver: str, make: Make
 ) -> None:
     for fault in (faults.silent, faults.black_hole):
         with fault() as port:
-            check = make(url_of(mariadb, DRIVER, port=port))
+            check = make(url_of(mariadb, driver, port=port))
             assert await hangs(check) == f"connecting to {HOST}:{port}"

@@ -8,6 +8,8 @@ import pytest
 
 from petsage_grpc.core.units import Duration
 from tests.checks.database.conftest import (
+    MYSQL_DRIVERS,
+    POSTGRES_DRIVERS,
     Make,
     Server,
     connections,
@@ -24,14 +26,14 @@ NEVER = Duration(3600.0)
 IN_EVERY_RUN = Duration(0.0)
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "aiomysql"])
+@pytest.fixture(params=[*POSTGRES_DRIVERS, *MYSQL_DRIVERS])
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def server(driver: str, request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue("mariadb" if driver == "aiomysql" else "postgres")
+    found: Server = request.getfixturevalue("postgres" if driver in POSTGRES_DRIVERS else "mariadb")
     return found
 
 
