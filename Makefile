@@ -17,13 +17,13 @@ serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ...
 
 test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
 	@echo "running the tests"
-	@$(BIN)/python -m pytest $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
 
 demo: $(VENV)/.test ## hurt real dependencies of a running service, and show who sees it when
 	@PYTHONPATH=. $(BIN)/python tools/demo $(DEMO)
 
 faults: $(VENV)/.test ## every kind of check x every real fault; fails where a server is missing
-	@CI=true $(BIN)/python -m pytest tests/checks $(TEST)
+	@CI=true $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/checks $(TEST)
 
 lint: $(VENV)/.dev ## check the style of the code and of the protos
 	@$(BIN)/ruff check .

@@ -26,9 +26,6 @@ Each hop counts up, so that one that is gone, but that two who ask each other st
 of, is soon beyond it and forgotten.
 """
 
-_LONGEST: Final = 64 * 70
-"""Characters of a header that are read."""
-
 _BACKEND: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REACHED: Final = re.compile(rf"({_BACKEND.pattern})(?:=([0-9]{{1,2}}))?")
 
@@ -40,7 +37,8 @@ def is_backend(text: str) -> bool:
 
 def parse_hops(values: Iterable[str | bytes]) -> frozenset[str]:
     """Read who asks; what names nobody is ignored."""
-    return frozenset([part for part in _split(values) if is_backend(part)][:MOST])
+    # Not all of what is longer than any of ours: whoever asks may ask often.
+    return frozenset(part for part in _split(values)[:MOST] if is_backend(part))
 
 
 def parse_reaches(values: Iterable[str | bytes]) -> dict[str, int]:
@@ -69,8 +67,7 @@ def merge(all_distances: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _split(values: Iterable[str | bytes]) -> list[str]:
     texts = (value if isinstance(value, str) else value.decode("latin-1") for value in values)
-    # Not all of a text that is longer than any of ours: whoever sent it may send many.
-    return [part.strip() for text in texts for part in text[:_LONGEST].split(",")[:MOST]]
+    return [part.strip() for text in texts for part in text.split(",")]
 
 
 def _add(distances: dict[str, int], backend: str, away: int) -> None:
