@@ -4,7 +4,7 @@ import errno
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -64,7 +64,8 @@ class Found(NamedTuple):
     said: str
 
 
-_SQLSTATES: Final = {
+_SQLSTATES: Final[dict[str, Fault | None]] = {
+    "08P01": None,  # a pooler has it for whatever it says
     "28": Fault.LOGIN,
     "3D": Fault.NO_DATABASE,
     "53300": Fault.CROWDED,
@@ -116,12 +117,12 @@ _TEXTS: Final = [
         ("certificate for .* does not match host name", Fault.OTHER_NAME),
         ("does not support SSL|rejected SSL upgrade", Fault.NO_TLS),
         ("response to SSL nego|expected authentication|Packet sequence number", Fault.GARBAGE),
-        ("(password|peer|certificate|GSSAPI) authentication failed|pg_hba.conf", Fault.LOGIN),
+        ("(password|peer|certificate|GSSAPI|SASL) authentication failed|pg_hba.conf", Fault.LOGIN),
         ("no password supplied|valid client certificate", Fault.LOGIN),
         ('role "[^"]*" (does not exist|is not permitted)', Fault.LOGIN),
-        ('database "[^"]*" does not exist', Fault.NO_DATABASE),
+        ('database "[^"]*" does not exist|no such database', Fault.NO_DATABASE),
         ("too many (clients|connections)|connection slots are reserved", Fault.CROWDED),
-        ("the database system is", Fault.NOT_NOW),
+        ("the database system is|server login has been failing", Fault.NOT_NOW),
         ("closed the connection|unexpected eof|connection_lost|Connection reset", Fault.CLOSED),
         ("terminating connection|the connection is (closed|lost)", Fault.CLOSED),
     )
@@ -191,7 +192,7 @@ def _by_code(error: BaseException) -> Fault | None:
     return fault
 
 
-def _begins(faults: dict[str, Fault], code: str) -> Fault | None:
+def _begins(faults: Mapping[str, Fault | None], code: str) -> Fault | None:
     return next((fault for begin, fault in faults.items() if code.startswith(begin)), None)
 
 
