@@ -80,6 +80,8 @@ class Database:
     """The driver that asks it without blocking; none when it is asked on a thread."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """What the driver is given besides the URL."""
+    hosts: tuple[str, ...] = ()
+    """What is to be looked up, or is a number already."""
     ssl: str = ""
     """What the URL itself says of TLS, if anything."""
     file: str = ""
@@ -179,22 +181,33 @@ def _on_network(url: "URL", system: _System, named: str) -> Database:
         arguments = {"prepare_threshold": None}
     elif any(name.startswith("ssl") for name in query):
         raise ValueError(f"url: {driver} takes no ssl from it: set tls = true, and tls_ca_cert")
+    hosts = _hosts(url)
     return Database(
         url=url.set(drivername=f"{system.dialect}+{driver}", query=query),
-        at=_place(url, system.port), system=system.name, driver=driver, arguments=arguments,
+        at=_place(hosts, url.port or system.port),
+        hosts=tuple(
+            host.rpartition(":")[0].strip("[]") if _WITH_PORT.fullmatch(host) else host
+            for host in hosts
+            if not host.startswith("/")
+        ),
+        system=system.name,
+        driver=driver,
+        arguments=arguments,
         ssl=ssl,
-    )  # fmt: skip
+    )
 
 
 def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _place(url: "URL", port: int) -> str:
-    """Name the host and its port, several of them, or the socket."""
+def _hosts(url: "URL") -> list[str]:
+    """Tell the host, several of them, each perhaps with its port, or the path of a socket."""
     named = url.query.get("host") or url.query.get("unix_socket") or url.host or "localhost"
-    hosts = (named if isinstance(named, str) else ",".join(named)).split(",")
-    port = url.port or port
+    return (named if isinstance(named, str) else ",".join(named)).split(",")
+
+
+def _place(hosts: list[str], port: int) -> str:
     return ", ".join(
         host if host.startswith("/") or _WITH_PORT.fullmatch(host)
         else f"[{host}]:{port}" if ":" in host

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from petsage_grpc.checks._database_errors import Fault, find_fault
-from petsage_grpc.checks._database_link import KeptLink, Link, ThreadLink
+from petsage_grpc.checks._database_link import KeptLink, Link
+from petsage_grpc.checks._database_thread import ThreadLink
 from petsage_grpc.checks._database_url import read_url
 from petsage_grpc.checks._tls import TlsSettings, tls_error
 from petsage_grpc.core.check import Check, CheckFailedError

@@ -134,7 +134,9 @@ async def test_a_max_age_of_nothing_brings_a_fresh_result(serve: Serve) -> None:
     await backend.becomes(SERVING)
     first = again = await backend.smoke.SmokeTest(pb.SmokeTestRequest())
     asked = pb.SmokeTestRequest(max_age=NOW)
-    while again.checks[0].checked_at == first.checks[0].checked_at:  # until an edge interval is over
+    while (
+        again.checks[0].checked_at == first.checks[0].checked_at
+    ):  # until an edge interval is over
         again = await backend.smoke.SmokeTest(asked)
     assert again.checks[0].checked_at.ToNanoseconds() > first.checks[0].checked_at.ToNanoseconds()
 

@@ -192,7 +192,9 @@ async def test_a_port_where_nobody_listens_is_told(
 async def test_a_host_without_an_address_is_told(
     postgres: PostgresServer, driver: str, make: Make
 ) -> None:
-    said = await failure_of(make(url_of(postgres, driver, host=faults.UNRESOLVABLE, port=5432)))
+    check = make(url_of(postgres, driver, host=faults.UNRESOLVABLE, port=5432))
+    said = await failure_of(check)
+    assert check.doing == f"looking up {faults.UNRESOLVABLE}"
     assert re.fullmatch(
         rf"the host of {faults.UNRESOLVABLE}:5432 has no address \([A-Z][^\[]*\): check its name,"
         " and the DNS",
