@@ -63,6 +63,11 @@ class Served:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """End it without warning, and read what it has said to the end."""
+        self.process.kill()
+        self._reader.join(PATIENCE)
+
     def end(self) -> int:
         """Wait for its end; return the exit code."""
         code = self.process.wait(PATIENCE)
@@ -91,7 +96,11 @@ def served(*arguments: str, **variables: str) -> Iterator[Served]:
     listen = [] if any("listen" in argument for argument in arguments) else ["--listen=127.0.0.1:0"]
     pipe, same = subprocess.PIPE, subprocess.STDOUT
     with started("serve", *listen, *arguments, stdout=pipe, stderr=same, **variables) as process:
-        yield Served(process)
+        service = Served(process)
+        try:
+            yield service
+        finally:
+            service.kill()
 
 
 def settings_file(folder: Path, *lines: str) -> Path:
