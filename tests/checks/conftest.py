@@ -49,7 +49,8 @@ def nothing_leaks() -> Iterator[None]:
     before = len(list(Path("/proc/self/fd").iterdir()))
     yield
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Fewer are no leak: what other tests have left may be closed meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -129,7 +129,7 @@ async def test_a_file_that_goes_while_the_check_lives_is_named_and_nothing_leaks
     before = descriptors()
     said = await failure(check)
     assert said.startswith(f"tls_ca_cert: '{file}' can not be read: ")
-    assert descriptors() == before
+    assert descriptors() <= before
     faults.write_authority(tmp_path)
     await passes(check)
 
@@ -159,11 +159,11 @@ async def test_a_server_that_is_stopped_is_given_up_at_once(
     with secured.frozen():
         assert await timeout(check) == f"waiting for the answer of {secured.address}"
         await asyncio.sleep(0)
-        assert descriptors() == before
+        assert descriptors() <= before
     await passes(check)
     with secured.frozen():
         await check.close()
-        assert descriptors() == before
+        assert descriptors() <= before
 
 
 async def test_a_password_of_a_server_with_tls_lets_in(
