@@ -18,7 +18,7 @@ _CALLS: Final = 10_000
 _INTERVAL: Final = 10.0
 """Seconds of the default interval, in which they all come."""
 _REFRESH_INTERVAL: Final = 1.0
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _PATIENCE: Final = 30.0
 
 

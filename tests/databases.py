@@ -73,6 +73,7 @@ class DatabaseServer:
         self.port = port
         self.lines: list[str] = []
         self._more = threading.Condition()
+        self._silent = False  # whether it has said its last
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -95,7 +96,7 @@ class DatabaseServer:
 
     def start(self, *options: str, until: str = "") -> None:
         """Start it and wait until it says that it is ready, or something else."""
-        seen = len(self.lines)
+        seen, self._silent = len(self.lines), False
         self._process = subprocess.Popen(
             [*self.command(), *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, errors="replace", cwd=self.folder,
@@ -112,7 +113,7 @@ class DatabaseServer:
             return any(re.search(pattern, line) for line in self.lines[since:])
 
         with self._more:
-            self._more.wait_for(lambda: said() or self.process.poll() is not None, PATIENCE)
+            self._more.wait_for(lambda: said() or self._silent, PATIENCE)
             assert said(), f"the server did not say {pattern!r}: {self.lines[since:]}"
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
@@ -122,8 +123,8 @@ class DatabaseServer:
                 with self._more:
                     self.lines.append(line.rstrip("\n"))
                     self._more.notify_all()
-        process.wait()
         with self._more:
+            self._silent = True
             self._more.notify_all()
 
     def stop(self) -> None:
@@ -133,12 +134,22 @@ class DatabaseServer:
             self._end()
 
     def kill(self) -> None:
-        """End it without warning (kill -9), with all of its processes."""
-        if self._process is not None:
-            for process in [*self._processes()] if self.running else ():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            self._end()
+        """End it without warning (kill -9), and return when all of its processes are gone.
+
+        While one of PostgreSQL's lives, what they share in memory keeps a new server from starting.
+        """
+        if self._process is None:
+            return
+        processes = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            processes = [*self._processes()]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._end()
+        end = time.monotonic() + PATIENCE
+        while any(map(_lives, processes)) and time.monotonic() < end:
+            time.sleep(0.005)
 
     def _end(self) -> None:
         self.process.wait(PATIENCE)
@@ -259,6 +270,13 @@ class MariaDBServer(DatabaseServer):
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+
+def _lives(process: Any) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait_until_still(pid: int) -> None:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
-import psutil  # type: ignore[import-untyped] # brings no types; pgserver needs it anyway
-
 from tests import databases, nginx, redis_servers
 from tests.faults import HOST, free_port, stopped
 from tests.processes import PATIENCE, PETSAGE, clean_environment
@@ -83,37 +81,13 @@ class _Program:
         return stopped(self._process)
 
 
-class _Postgres(databases.PostgresServer):
-    """A PostgreSQL that is gone with all of its processes once it has been killed.
-
-    While one of them lives, what they share in memory keeps a new server from starting.
-    """
-
-    def kill(self) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):  # where Ctrl-C has ended it already
-            children = psutil.Process(self.process.pid).children(recursive=True)
-            super().kill()
-            give_up = time.monotonic() + PATIENCE
-            while any(map(_lives, children)) and time.monotonic() < give_up:
-                time.sleep(0.005)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 @contextlib.contextmanager
 def _postgres() -> Iterator[Dependency]:
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name, "server")  # PostgreSQL runs as another user than root
         folder.mkdir()
         folder.parent.chmod(0o755)
-        server = _Postgres(folder, free_port())
+        server = databases.PostgresServer(folder, free_port())
         user = f"{databases.USER}:{quote(databases.PASSWORD, safe='')}"
         url = f"postgresql://{user}@{HOST}:{server.port}/postgres"
         what = f"{databases.postgres_programs() / 'postgres'} on port {server.port}"

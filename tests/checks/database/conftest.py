@@ -182,6 +182,16 @@ def resources() -> dict[str, int]:
     }
 
 
+async def nothing_more_than(before: dict[str, int]) -> None:
+    """Wait until a run has left nothing behind; what others have left may go meanwhile."""
+    assert await eventually(
+        lambda: all(now <= before[what] for what, now in resources().items())
+    ), (
+        before,
+        resources(),
+    )
+
+
 async def eventually(true: Callable[[], bool]) -> bool:
     """Ask again until it is true, or for too long."""
     end = time.monotonic() + PLENTY

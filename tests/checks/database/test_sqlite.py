@@ -16,7 +16,15 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from petsage_grpc.core.units import Duration
 from tests import faults
-from tests.checks.database.conftest import Make, eventually, failure_of, hangs, passes, resources
+from tests.checks.database.conftest import (
+    Make,
+    eventually,
+    failure_of,
+    hangs,
+    nothing_more_than,
+    passes,
+    resources,
+)
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
 
@@ -183,7 +191,7 @@ async def test_a_run_that_hangs_ends_with_its_thread_and_not_before(
     assert time.monotonic() - began > 0.4
     locked.rollback()
     await passes(check)
-    assert await eventually(lambda: resources() == before), (before, resources())
+    await nothing_more_than(before)
 
 
 async def test_a_run_that_hangs_is_left_behind_by_a_loop_that_ends(
@@ -211,7 +219,7 @@ async def test_fifty_runs_leave_nothing_behind(make: Make, file: Path) -> None:
     before = resources()
     for _ in range(50):
         await passes(check)
-    assert await eventually(lambda: resources() == before), (before, resources())
+    await nothing_more_than(before)
 
 
 async def test_a_database_that_only_sqlalchemy_knows_is_asked_on_a_thread(make: Make) -> None:
