@@ -4,17 +4,29 @@ TYPE_CHECKING = False  # that of typing, whose import takes longer than all else
 if TYPE_CHECKING:
     from petsage_grpc.core.check import Check, CheckFailedError
     from petsage_grpc.core.units import Duration, Size
+    from petsage_grpc.errors import BindError, PetsageError, PlaneError, SettingsError
     from petsage_grpc.plane.features import Feature
+    from petsage_grpc.plane.health_plane import HealthPlane
+    from petsage_grpc.plane.heartbeats import Heartbeat
 
-__all__ = ["Check", "CheckFailedError", "Duration", "Feature", "Size", "__version__"]
+__all__ = [
+    "BindError", "Check", "CheckFailedError", "Duration", "Feature", "HealthPlane", "Heartbeat",
+    "PetsageError", "PlaneError", "SettingsError", "Size", "__version__",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BindError": "petsage_grpc.errors",
     "Check": "petsage_grpc.core.check",
     "CheckFailedError": "petsage_grpc.core.check",
     "Duration": "petsage_grpc.core.units",
     "Feature": "petsage_grpc.plane.features",
+    "HealthPlane": "petsage_grpc.plane.health_plane",
+    "Heartbeat": "petsage_grpc.plane.heartbeats",
+    "PetsageError": "petsage_grpc.errors",
+    "PlaneError": "petsage_grpc.errors",
+    "SettingsError": "petsage_grpc.errors",
     "Size": "petsage_grpc.core.units",
 }
 """Where each name is found once it is asked for, so that who needs one does not wait for all."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-__all__ = ["BindError", "PackageError", "PetsageError", "SettingsError"]
+__all__ = ["BindError", "PackageError", "PetsageError", "PlaneError", "SettingsError"]
 
 
 class PetsageError(Exception):
@@ -27,3 +27,7 @@ class PackageError(PetsageError):
     """A package that brings a kind of check or a feature is wrong. The text names all three."""
 
     exit_code = 2
+
+
+class PlaneError(PetsageError):
+    """A plane is used in a way that can not work, as before its start. The text names the mend."""

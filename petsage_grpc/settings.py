@@ -15,16 +15,15 @@ from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
 from petsage_grpc.installed import FEATURES, installed
+from petsage_grpc.settings_listen import parse_listen
 
 __all__ = [
-    "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "MAX_PORT", "RESERVED_NAMES", "BadSettingError",
-    "CheckSettings", "FeatureSettings", "Settings", "dotted", "fleet_risks", "parse_listen",
-    "require_checks",
+    "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "RESERVED_NAMES", "BadSettingError",
+    "CheckSettings", "FeatureSettings", "Settings", "dotted", "fleet_risks", "require_checks",
 ]  # fmt: skip
 
 DETAILS: Final = ("never", "always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-MAX_PORT: Final = 65535
 MAX_HISTORY: Final = 1000
 RESERVED_NAMES: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
 """The health names that the service sets itself."""
@@ -145,35 +144,6 @@ def _default_checks() -> Mapping[str, CheckSettings]:
     )
 
 
-def parse_listen(address: str) -> tuple[str, int]:
-    """Split an address to listen on into its host and port; a unix socket's port is -1.
-
-    Raises ValueError, saying what is wrong, when it is none.
-    """
-    if address.startswith("unix:"):
-        path = address.removeprefix("unix:").removeprefix("//")
-        if not path:
-            raise ValueError(f'{address!r} names no socket: write it like "unix:/run/petsage.sock"')
-        return path, -1
-    host, colon, port = address.rpartition(":")
-    example = 'write it like "127.0.0.1:50051", "[::1]:50051" or "unix:/run/petsage.sock"'
-    if not colon or not port:
-        raise ValueError(f"{address!r} has no port: {example}")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
-        raise ValueError(f"{address!r} has no port from 0 to {MAX_PORT}: {example}")
-    if host.startswith("[") and host.endswith("]"):
-        import ipaddress  # noqa: PLC0415 -- few listen so
-
-        host = host[1:-1]
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError(f"{address!r} is no IPv6 address and port: {example}") from None
-    elif not host or ":" in host:
-        raise ValueError(f"{address!r} is no host and port: {example}")
-    return host, int(port)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of the service. Durations are seconds, sizes bytes.
@@ -183,6 +153,12 @@ class Settings:
 
     listen: tuple[str, ...] = field(
         default=("127.0.0.1:50051",), metadata=_help("addresses to listen on; port 0 takes any")
+    )
+    features_listen: tuple[str, ...] = field(
+        default=("127.0.0.1:50052",),
+        metadata=_help(
+            "addresses on which the services of the features listen, where there are some"
+        ),
     )
     drain_delay: Duration = field(
         default=Duration(5.0), metadata=_help("calls are still served so long after SIGTERM")
@@ -219,6 +195,16 @@ class Settings:
         default=16, metadata=_help(f"times of turning kept of each check, up to {MAX_HISTORY}")
     )
     max_threads: int = field(default=64, metadata=_help("threads for checks that block"))
+    services: tuple[str, ...] = field(
+        default=(), metadata=_help("names of services that answer as readiness does")
+    )
+    max_silence: Duration = field(
+        default=Duration(10.0),
+        metadata=_help(
+            "time without a word from the application's process, or from the loop of the features,"
+            " that is still no failure"
+        ),
+    )
     features_package: str = field(
         default="",
         metadata=_help("package whose modules are features, each that exposes mount"),
@@ -261,28 +247,36 @@ class Settings:
         self._check_checks()
         self._check_groups()
         self._check_features()
-        if not self.has_features:
-            self.refuse_unheard(())
 
     def _check_listen(self) -> None:
-        if not self.listen:
-            raise BadSettingError(
-                'at least one address is needed, like "127.0.0.1:50051"', "listen"
-            )
-        parsed = set()
-        for address in self.listen:
+        places = {key: self._places(key) for key in ("listen", "features_listen")}
+        for place, address in places["features_listen"].items():
+            if place in places["listen"] and place[1] != 0 and self.has_features:
+                raise BadSettingError(
+                    f"{address!r} stands in listen: choose another port",
+                    "features_listen",
+                    other=BadSettingError(f"{address!r} stands in features_listen too", "listen"),
+                )
+
+    def _places(self, key: str) -> dict[tuple[str, int], str]:
+        """Say where a setting wants us to listen, with the address that says so."""
+        if not getattr(self, key):
+            raise BadSettingError('at least one address is needed, like "127.0.0.1:50051"', key)
+        places: dict[tuple[str, int], str] = {}
+        for address in getattr(self, key):
             try:
                 place = parse_listen(address)
             except ValueError as error:
-                raise BadSettingError(str(error), "listen") from None
-            if place in parsed:
-                raise BadSettingError(f"{address!r} is listed twice: remove one", "listen")
-            parsed.add(place)
+                raise BadSettingError(str(error), key) from None
+            if place in places:
+                raise BadSettingError(f"{address!r} is listed twice: remove one", key)
+            places[place] = address
+        return places
 
     def _check_limits(self) -> None:
         for name in (
             "watch_send_timeout", "max_watchers", "max_name_length", "max_message_size",
-            "max_threads",
+            "max_threads", "max_silence",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise BadSettingError("must be more than 0", name)
@@ -331,6 +325,10 @@ class Settings:
                 raise BadSettingError(f"is longer than {limit}", "groups", name)
             if not self.has_features:  # else it may be one of theirs: seen when they are mounted
                 require_checks(checks, self.checks, "groups", name)
+
+        for name in self.services:
+            if not name or name in RESERVED_NAMES:
+                raise BadSettingError(f"{name!r} is no service: remove it", "services")
 
     def refuse_unheard(self, heard: Collection[str]) -> None:
         """Raise BadSettingError for a passive check that nobody will report."""

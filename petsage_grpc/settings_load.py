@@ -204,9 +204,14 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = 
     return f"did you mean {prefix}{close[0]}?" if close else otherwise
 
 
-def make_policy(table: Mapping[str, Any]) -> Policy:
-    """Make a policy of its settings as they would stand in the file. Raises BadSettingError."""
-    return _build(Policy, table)
+def make_policy(table: Mapping[str, Any], check: Check | type[Check] = Check) -> Policy:
+    """Make a policy of its settings as they would stand in the file. Raises BadSettingError.
+
+    Args:
+        table: the settings that are given.
+        check: what it is for; its kind may have gates of its own.
+    """
+    return _build(Policy, {"gates": check.default_gates, **table})
 
 
 def _build(cls: type[_T], table: Mapping[str, Any], also_known: Iterable[str] = ()) -> _T:
@@ -305,7 +310,7 @@ def _check(raw: Mapping[str, Any]) -> CheckSettings:
     every, own = _hints(Policy), _hints(cls)
     refuse_timing(cls, raw)
     table = {key: item for key, item in raw.items() if key != "kind"}
-    policy = _build(Policy, {key: item for key, item in table.items() if key in every})
+    policy = make_policy({key: item for key, item in table.items() if key in every}, cls)
     rest = {key: item for key, item in table.items() if key in own or key not in every}
     try:
         check = _build(cls, rest, also_known=every)

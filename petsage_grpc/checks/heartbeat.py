@@ -1,8 +1,12 @@
 """Knows whether a part of the application is alive: it beats, and fails when it falls silent."""
 
+from array import array
+from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from petsage_grpc.core.passive import PassiveCheck
+from petsage_grpc.core.passive import PassiveCheck, Said
+from petsage_grpc.core.policy import GATES
 from petsage_grpc.core.units import Duration
 
 __all__ = ["HeartbeatCheck"]
@@ -12,6 +16,8 @@ __all__ = ["HeartbeatCheck"]
 class HeartbeatCheck(PassiveCheck):
     """Fails when the application has not beaten for too long: its loop, a pool, a worker."""
 
+    default_gates: ClassVar[tuple[str, ...]] = GATES
+
     max_silence: Duration = field(
         default=Duration(10.0), metadata={"help": "time without a beat that is still no failure"}
     )
@@ -20,7 +26,38 @@ class HeartbeatCheck(PassiveCheck):
         """Refuse what can never pass."""
         if not 0 < self.max_silence < float("inf"):
             raise ValueError('max_silence must be longer than 0, and end: write it like "10s"')
+        self._cell: MutableSequence[float] = array("d", [0.0])
+        self._heard_beat = 0.0
 
     def beat(self) -> None:
-        """Say that all is well; from any thread, and as often as one likes."""
-        self.report()
+        """Say that all is well; from any thread, and as often as one likes.
+
+        It writes the time to memory. Only while the monitor waits for it to turn a state, it also
+        wakes the monitor.
+        """
+        self._cell[0] = self._now()
+        if self.wanted:
+            self._tell()
+
+    def keep_in(self, cell: MutableSequence[float]) -> None:
+        """Keep the time of the last beat elsewhere from now on, such as in shared memory.
+
+        Args:
+            cell: its first item is the time, in seconds since the machine started.
+        """
+        cell[0] = max(cell[0], self._cell[0])
+        self._cell = cell
+
+    def connect(self, now: Callable[[], float], hear: Callable[[], None]) -> None:
+        """Begin to pass beats on, the last one before this too."""
+        super().connect(now, hear)
+        if self._cell[0]:
+            self._tell()
+
+    def news(self) -> Iterator[Said]:
+        """Take what was reported otherwise, and then the last beat, if that is newer."""
+        yield from super().news()
+        beaten = self._cell[0]
+        if beaten > self._heard_beat:
+            self._heard_beat = beaten
+            yield from self._newer(Said(beaten, ""))

@@ -29,6 +29,12 @@ class Check(abc.ABC):
     outside: ClassVar[bool] = True
     """Whether it reaches outside of its machine: such a check can not gate liveness."""
 
+    in_application: ClassVar[bool] = False
+    """Whether it looks at the application's own process, and means nothing in another one."""
+
+    default_gates: ClassVar[tuple[str, ...]] = ("readiness", "startup")
+    """The names that need a check of this kind, if nothing else is said."""
+
     doing: str = ""
     """What the present run is waiting for; the monitor names it when the run times out."""
 

@@ -4,21 +4,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.check_state import CheckState, Result
-from petsage_grpc.core.clock import Clock, Timer
-from petsage_grpc.core.fold import Answer, Rule, fold_health, fold_name, rule_without
+from petsage_grpc.core.clock import Clock
+from petsage_grpc.core.entry import Entry
+from petsage_grpc.core.fold import Answer, Rule, fold_name, rule_without
 from petsage_grpc.core.names import Names
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.report import CheckReport, Report
+from petsage_grpc.core.report import Override, Report, make_report
 from petsage_grpc.core.runner import Runner, close_checks
-from petsage_grpc.core.status import Verdict
+from petsage_grpc.core.status import Status, Verdict
 from petsage_grpc.core.text import printable
+from petsage_grpc.core.words import Words
 
 __all__ = ["Monitor"]
 
@@ -36,27 +37,6 @@ _FIRST_APART: Final = 0.01
 _log = logging.getLogger("petsage_grpc.monitor")
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A check with all that the monitor keeps of it."""
-
-    name: str
-    check: Check
-    state: CheckState
-    names: tuple[str, ...]
-    runner: Runner | None = None  # a passive check has none
-    phased: bool = False  # whether chance has given it a place of its own in its interval
-    next_run: Timer | None = None
-    next_at: float = float("inf")
-    again: bool = False  # whether something was heard while a run was under way
-    staleness: Timer | None = None
-
-    @property
-    def edge(self) -> float:
-        """Seconds that lie at least between two runs of its own schedule."""
-        return min(self.state.policy.edge_interval, self.state.policy.interval)
-
-
 class Monitor:
     """Runs checks, keeps their states and puts what follows from them into the names.
 
@@ -68,6 +48,7 @@ class Monitor:
         rules: what each health name needs, see `make_rules`.
         names: where the answers are put.
         clock: tells the time.
+        words: what is said of the names besides.
         refresh_interval: seconds that lie at least between two starts of a check that callers of
             `refresh` cause.
         history: transitions that are kept of each check.
@@ -81,6 +62,7 @@ class Monitor:
         names: Names,
         clock: Clock,
         *,
+        words: Words | None = None,
         refresh_interval: float = 1.0,
         history: int = 16,
         spread: Callable[[], float] = random.random,
@@ -94,54 +76,54 @@ class Monitor:
         """Counts what has happened; a report holds as long as it stands still."""
         self._draining = False
         self._stopped = False
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._states: dict[str, CheckState] = {}
+        self._history = history
+        self._words = Words(clock) if words is None else words
         gated: dict[str, list[str]] = {name: [] for name in checks}
         for health_name, rule in rules.items():
             for name in rule.checks:
                 gated[name].append(health_name)
         for name, (check, policy) in checks.items():
-            silence = check.max_silence if isinstance(check, PassiveCheck) else None
-            state = CheckState(policy, believed_for=silence, history=history)
-            self._states[name] = state
-            self._entries[name] = _Entry(name, check, state, tuple(gated[name]))
+            self._take_in(name, check, policy, gated[name])
         names.source = self
         self._fold(rules)
 
     def start(self) -> None:
         """Start the first run of every check, and listen to those that are reported."""
-        now, active = self._clock.now(), 0
+        active = 0
         for entry in self._entries.values():
-            entry.state.since = now
-            self._watch_staleness(entry)
-            if isinstance(entry.check, PassiveCheck):
-                entry.check.connect(self._clock.now, partial(self._hear, entry, entry.check))
-                continue
-            self._equip(entry)
-            if active < _FIRST_AT_ONCE:
-                self._start_run(entry)
-            else:
-                self._start_after(entry, active // _FIRST_AT_ONCE * _FIRST_APART)
-            active += 1
+            self._begin(entry, active // _FIRST_AT_ONCE * _FIRST_APART)
+            active += entry.runner is not None
         self._fold(self._rules)
+
+    def add(self, name: str, check: Check, policy: Policy, rules: Mapping[str, Rule]) -> None:
+        """Take in one more check after the start, and begin with it.
+
+        Args:
+            name: its name, which no other has.
+            check: what it is.
+            policy: its settings.
+            rules: what each health name needs now.
+        """
+        self._rules = rules
+        gated = [health for health, rule in rules.items() if name in rule.checks]
+        self._take_in(name, check, policy, gated)
+        self.revision += 1
+        self._begin(self._entries[name], 0.0)
+        self._fold(self._entries[name].names)
 
     def drain(self) -> None:
         """Turn every name that drains NOT_SERVING, for good; the checks go on."""
-        self._draining = True
+        self._draining = self._names.draining = True
         self.revision += 1
         self._fold(self._rules)
 
     async def stop(self) -> None:
         """End all runs and timers and close the checks; one that hangs is left behind unclosed."""
         self._stopped = True
-        runs = []
-        for entry in self._entries.values():
-            for timer in (entry.next_run, entry.staleness):
-                if timer is not None:
-                    timer.cancel()
-            if entry.runner is not None and (run := entry.runner.stop()) is not None:
-                runs.append(run)
-        if runs:
+        self._words.close()
+        if runs := [run for e in self._entries.values() if (run := e.halt()) is not None]:
             await asyncio.wait(runs, timeout=_STOP_TIMEOUT)
         ended = (e for e in self._entries.values() if e.runner is None or not e.runner.running)
         await close_checks({entry.name: entry.check for entry in ended}, _STOP_TIMEOUT)
@@ -159,19 +141,16 @@ class Monitor:
         """
         entries = list(self._pick(names))
         self._catch_up(entries)
-        now, valid_until, checks = self._clock.now(), float("inf"), []
-        for entry in entries:
-            state, verdict = entry.state, entry.state.verdict(now)
-            if verdict is not Verdict.STALE:
-                valid_until = min(valid_until, state.fresh_until)
-            checks.append(CheckReport.of(entry.name, state, verdict, entry.names))
-        broken = {check.name for check in checks if check.verdict is not Verdict.PASSING}
-        health = fold_health(self._rules, self._states, broken, now=now)
-        return Report(health, tuple(checks), self._draining, self.revision, valid_until)
+        said = [Override(word, self._by_checks(word.name)) for word in self._words]
+        return make_report(
+            entries, self._rules, self._states, said, now=self._clock.now(),
+            draining=self._draining, revision=self.revision + self._words.revision,
+        )  # fmt: skip
 
     def is_current(self, report: Report) -> bool:
         """Say whether a report, made before, still holds."""
-        return report.revision == self.revision and self._clock.now() < report.valid_until
+        current = self.revision + self._words.revision
+        return report.revision == current and self._clock.now() < report.valid_until
 
     def answer(self, name: str, hops: frozenset[str] = frozenset()) -> Answer:
         """Say what a name answers now, without the checks that lead to one of these backends."""
@@ -207,12 +186,33 @@ class Monitor:
         if awaited:  # wait() leaves them alone when the caller goes away
             await asyncio.wait(awaited, timeout=longest + _FOR_THE_LOOP)
 
-    def _pick(self, names: Iterable[str] | None) -> Iterable[_Entry]:
+    def _by_checks(self, name: str) -> Status | None:
+        return self._names.read_checks(name) if name in self._rules else None
+
+    def _take_in(self, name: str, check: Check, policy: Policy, names: Iterable[str]) -> None:
+        silence = check.max_silence if isinstance(check, PassiveCheck) else None
+        self._states[name] = CheckState(policy, believed_for=silence, history=self._history)
+        self._entries[name] = Entry(name, check, self._states[name], tuple(names))
+
+    def _begin(self, entry: Entry, delay: float) -> None:
+        """Begin to run a check, or to listen to it."""
+        entry.state.since = self._clock.now()
+        self._watch_staleness(entry)
+        if isinstance(entry.check, PassiveCheck):
+            entry.check.connect(self._clock.now, partial(self._hear, entry, entry.check))
+            return
+        self._equip(entry)
+        if delay:
+            self._start_after(entry, delay)
+        else:
+            self._start_run(entry)
+
+    def _pick(self, names: Iterable[str] | None) -> Iterable[Entry]:
         if names is None:
             return self._entries.values()
         return [self._entries[name] for name in names]
 
-    def _equip(self, entry: _Entry) -> None:
+    def _equip(self, entry: Entry) -> None:
         entry.runner = Runner(
             entry.name,
             entry.check,
@@ -224,7 +224,7 @@ class Monitor:
         )
         entry.check.run_soon = lambda: self._run_soon(entry)
 
-    def _start_run(self, entry: _Entry) -> None:
+    def _start_run(self, entry: Entry) -> None:
         if self._stopped or entry.runner is None:
             return
         if entry.next_run is not None:
@@ -232,7 +232,7 @@ class Monitor:
         entry.next_at = float("inf")
         entry.runner.start()
 
-    def _tick(self, entry: _Entry) -> None:
+    def _tick(self, entry: Entry) -> None:
         """Do what is due: a run, or one more failure while the last run still hangs."""
         assert entry.runner is not None
         if entry.runner.running:
@@ -240,7 +240,7 @@ class Monitor:
         else:
             self._start_run(entry)
 
-    def _run_soon(self, entry: _Entry) -> None:
+    def _run_soon(self, entry: Entry) -> None:
         """Start a run at once, but not sooner than an edge interval after the last one began."""
         if self._stopped or entry.runner is None:
             return
@@ -251,7 +251,7 @@ class Monitor:
         if self._clock.now() + delay < entry.next_at:
             self._start_after(entry, delay)
 
-    def _settle(self, entry: _Entry, message: str, detail: str) -> None:
+    def _settle(self, entry: Entry, message: str, detail: str) -> None:
         """Let the one result of a run in; no message means that it passed."""
         assert entry.runner is not None
         now = self._clock.now()
@@ -263,7 +263,7 @@ class Monitor:
         # A run that is over its time may end soon, or be missed when the next one is due.
         self._schedule(entry, delay if entry.runner.running else delay - latency)
 
-    def _freed(self, entry: _Entry, *, missed: bool) -> None:
+    def _freed(self, entry: Entry, *, missed: bool) -> None:
         """Plan the next run once one that was over its time has ended."""
         assert entry.runner is not None
         late = self._clock.now() - entry.runner.started
@@ -272,7 +272,7 @@ class Monitor:
             delay, entry.again = entry.edge - late, False
         self._schedule(entry, delay)
 
-    def _observe(self, entry: _Entry, result: Result) -> None:
+    def _observe(self, entry: Entry, result: Result) -> None:
         state = entry.state
         self.revision += 1
         state.observe(result)
@@ -280,7 +280,7 @@ class Monitor:
             _log.warning("check %s failed: %s", entry.name, result.detail)
         self._show(entry)
 
-    def _show(self, entry: _Entry) -> None:
+    def _show(self, entry: Entry) -> None:
         """Note what the state of a check is now; if it turned, tell the log and the names."""
         state, before = entry.state, entry.state.shown
         turned = state.note(self._clock.now(), self._clock.wall_time())
@@ -298,33 +298,33 @@ class Monitor:
         if entry.staleness is None and state.shown is not Verdict.STALE:
             self._watch_staleness(entry)
 
-    def _watch_staleness(self, entry: _Entry) -> None:
+    def _watch_staleness(self, entry: Entry) -> None:
         """Look again when the last result will have become too old; newer ones put it off."""
         left = entry.state.fresh_until - self._clock.now()
         entry.staleness = self._clock.call_later(left, lambda: self._look(entry))
 
-    def _look(self, entry: _Entry) -> None:
+    def _look(self, entry: Entry) -> None:
         entry.staleness = None
         if isinstance(entry.check, PassiveCheck):
             entry.check.wanted = True  # first, so that no beat comes between the look and the word
             self._hear(entry, entry.check)
         self._show(entry)
 
-    def _schedule(self, entry: _Entry, delay: float) -> None:
+    def _schedule(self, entry: Entry, delay: float) -> None:
         """Plan the next run, a little sooner by chance."""
         jitter = entry.state.policy.jitter
         if entry.state.settled and not entry.phased:
             entry.phased, jitter = True, 1.0  # what began together must not go on together
         self._start_after(entry, delay * (1 - jitter * self._spread()))
 
-    def _start_after(self, entry: _Entry, delay: float) -> None:
+    def _start_after(self, entry: Entry, delay: float) -> None:
         if entry.next_run is not None:
             entry.next_run.cancel()
         delay = max(0.0, delay)
         entry.next_at = self._clock.now() + delay
         entry.next_run = self._clock.call_later(delay, lambda: self._tick(entry))
 
-    def _hear(self, entry: _Entry, check: PassiveCheck) -> None:
+    def _hear(self, entry: Entry, check: PassiveCheck) -> None:
         """Take in the reports of a passive check."""
         clock = self._clock
         for said in () if self._stopped else check.news():
@@ -333,7 +333,7 @@ class Monitor:
             wall_time = clock.wall_time() - (clock.now() - said.at)
             self._observe(entry, Result(not said.error, said.at, wall_time, 0.0, message, detail))
 
-    def _catch_up(self, entries: Iterable[_Entry]) -> None:
+    def _catch_up(self, entries: Iterable[Entry]) -> None:
         """Take in what was reported and note what has gone stale, also where a timer is late."""
         for entry in entries:
             if isinstance(entry.check, PassiveCheck):

@@ -1,11 +1,12 @@
 """The health names with their answers and their watchers: what Check reads and Watch waits on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, Self
 
 from petsage_grpc.core.fold import Answer
 from petsage_grpc.core.status import Status
+from petsage_grpc.core.words import Words
 
 __all__ = ["Names", "NamesClosedError", "Source", "Watcher"]
 
@@ -75,15 +76,21 @@ class Names:
 
     Args:
         now: the monitor's clock, in seconds.
+        words: what is said of the names, which overrides what is put here.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], words: Words | None = None) -> None:
         self.closed = False
+        self.draining = False
+        """Whether no word makes a name SERVING any more."""
         self.source: Source | None = None
         """Who knows better once an answer is too old; without one it is NOT_SERVING then."""
         self._now = now
         self._answers: dict[str, Answer] = {}
         self._watchers: dict[str, set[Watcher]] = {}
+        self._words = words
+        if words is not None:
+            words.changed = self._wake
 
     def read(self, name: str, hops: frozenset[str] = frozenset()) -> Status:
         """Say what a name answers now; SERVICE_UNKNOWN when there is no such name.
@@ -95,6 +102,15 @@ class Names:
         answer = self._answers.get(name)
         if answer is None:
             return Status.SERVICE_UNKNOWN
+        if self._words:
+            word = self._words.of(name)
+            if word is not None and not (word.serving and self.draining):
+                return word.status
+        return self.read_checks(name, hops)
+
+    def read_checks(self, name: str, hops: frozenset[str] = frozenset()) -> Status:
+        """Say what a registered name answers by its checks, whatever is said of it."""
+        answer = self._answers[name]
         if hops and self.source is not None:
             return self.source.answer(name, hops).status
         if answer.status is Status.SERVING and self._now() >= answer.fresh_until:
@@ -110,6 +126,14 @@ class Names:
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._answers
+
+    def drop(self, name: str) -> None:
+        """Register a name no more."""
+        if self._answers.pop(name, None) is not None:
+            self._wake([name])
 
     def put(self, name: str, answer: Answer) -> None:
         """Register a name or renew its answer, and wake the watchers that have not seen it."""
@@ -129,6 +153,11 @@ class Names:
         self.closed = True
         for watchers in self._watchers.values():
             for watcher in watchers:
+                watcher._wake()
+
+    def _wake(self, names: Iterable[str]) -> None:
+        for name in names:
+            for watcher in self._watchers.get(name, ()):
                 watcher._wake()
 
     def _forget(self, watcher: Watcher) -> None:

@@ -2,15 +2,13 @@
 
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from petsage_grpc.checks import kind_of
-from petsage_grpc.core.check import Check
-from petsage_grpc.core.units import Duration
 from petsage_grpc.errors import PackageError, SettingsError
 from petsage_grpc.installed import FEATURES, EntryPoint, describe_error, installed
+from petsage_grpc.plane.registry import Registry
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import WHOLE_BACKEND
@@ -23,18 +21,15 @@ from petsage_grpc.settings import (
     dotted,
     require_checks,
 )
-from petsage_grpc.settings_load import did_you_mean, make_policy, refuse_timing
-from petsage_grpc.settings_references import at
+from petsage_grpc.settings_load import did_you_mean
 
 __all__ = ["Feature", "mount_features"]
-
-_Function = TypeVar("_Function", bound=Callable[[], Awaitable[None] | None])
 
 _REFLECTION: Final = "grpc.reflection."
 """What the names of the services begin with that tell of the others."""
 
 
-class Feature(Services):
+class Feature(Services, Registry):
     """What `mount(feature)` is given: takes in the services and the checks of a feature.
 
     To generated code it is the server: ``add_PawsServicer_to_server(Paws(), feature)``.
@@ -56,86 +51,17 @@ class Feature(Services):
         log_level: str = "INFO",
         configured: Mapping[str, CheckSettings] = MappingProxyType({}),
     ) -> None:
-        super().__init__()
+        Services.__init__(self)
+        Registry.__init__(self, configured, log_level)
         self.name = name
         self.package = package
         self.message = message
         """What its smoke test says when all is well; `mount` may set it, and the settings last."""
-        self.checks: dict[str, CheckSettings] = {}
-        """Its own checks."""
         self.depends: tuple[str, ...] = ()
         """All checks that it depends on, those that the settings name for it too."""
-        self.beaten: set[str] = set()
-        """The heartbeats of the settings that it beats."""
-        self._log_level = log_level
-        self._configured = configured
 
-    def check(self, name: str, **policy: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401
-        """Make a function without arguments a check; it fails when it raises.
-
-        Args:
-            name: the name of the check.
-            policy: `interval`, `timeout`, `gates` and so on, as in the settings.
-        """
-
-        def add(function: _Function) -> _Function:
-            from petsage_grpc.checks.python import (  # noqa: PLC0415 -- only if used
-                FunctionCheck,
-                require_function,
-            )
-
-            require_function(function, f"check {name}")
-            self._add(name, "python", FunctionCheck(function), policy)
-            return function
-
-        return add
-
-    def add_check(self, name: str, check: Check, **policy: Any) -> None:  # noqa: ANN401
-        """Add a check of any kind; `policy` is `interval`, `gates` and so on as in the settings."""
-        if not isinstance(check, Check):
-            raise TypeError(f"check {name} is no petsage_grpc.Check: {type(check).__name__}")
-        if getattr(getattr(check, "__dataclass_params__", None), "frozen", False):
-            raise TypeError(f"check {name} is frozen, but the monitor has to tell it things")
-        self._add(name, kind_of(check), check, policy)
-
-    def heartbeat(
-        self,
-        name: str,
-        *,
-        max_silence: float = 10.0,
-        **policy: Any,  # noqa: ANN401 -- as many types as settings
-    ) -> Callable[[], None]:
-        """Add a check that fails when the function that is returned has not been called for long.
-
-        Where the settings have a heartbeat of this name, that one is beaten, and they hold.
-
-        Args:
-            name: the name of the check.
-            max_silence: seconds; the function has to be called more often.
-            policy: `gates` and so on, as in the settings.
-        """
-        from petsage_grpc.checks.heartbeat import HeartbeatCheck  # noqa: PLC0415 -- only if used
-
+    def _require_open(self) -> None:
         self.require_open()
-        if name in self._configured:
-            configured = self._configured[name].check
-            if not isinstance(configured, HeartbeatCheck):
-                raise ValueError(f"the settings have a check {name!r}, which is no heartbeat")
-            self.beaten.add(name)
-            return configured.beat
-        refuse_timing(HeartbeatCheck, policy)
-        check = HeartbeatCheck(max_silence=Duration(max_silence))
-        self.add_check(name, check, **policy)
-        return check.beat
-
-    def _add(self, name: str, kind: str, check: Check, policy: Mapping[str, Any]) -> None:
-        self.require_open()
-        if name in self.checks:
-            raise ValueError(f"there are two checks {name!r}: name one of them otherwise")
-        with at("checks"), at(name):
-            made = CheckSettings(kind, check, make_policy(policy))
-        made.refuse_nonsense(name, self._log_level)
-        self.checks[name] = made
 
     def __str__(self) -> str:
         return f"{_called(self.name)} ({self.package})"

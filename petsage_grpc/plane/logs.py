@@ -58,9 +58,13 @@ class Redactor:
     """
 
     def __init__(self, checks: Iterable[Check]) -> None:
-        self._checks = tuple(checks)
+        self._checks = list(checks)
         self._seen: tuple[int, ...] = ()
         self._secrets: dict[str, tuple[list[str], str]] = {}
+
+    def add(self, check: Check) -> None:
+        """Replace what one more check hides."""
+        self._checks.append(check)
 
     def __call__(self, text: str) -> str:
         """Give back the text without secrets."""

@@ -3,33 +3,41 @@
 import asyncio
 import contextlib
 import logging
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
-from petsage_grpc.checks._thread import set_thread_limit
-from petsage_grpc.core.clock import Clock, LoopClock
-from petsage_grpc.core.fold import make_rules
-from petsage_grpc.core.hops import is_backend
-from petsage_grpc.core.monitor import Monitor
-from petsage_grpc.core.names import Names
+from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.plane.logs import Redactor
-from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE
-from petsage_grpc.rpc.health import HealthServicer
-from petsage_grpc.rpc.hops import Hops
+from petsage_grpc.errors import SettingsError
+from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.server import Server
-from petsage_grpc.rpc.smoke_test import FeatureTold, SmokeTestServicer
-from petsage_grpc.settings import Settings, fleet_risks
+from petsage_grpc.settings import BadSettingError, Settings, fleet_risks
 
 if TYPE_CHECKING:
     from petsage_grpc.plane.features import Feature
 
-__all__ = ["Service"]
+__all__ = ["Service", "mount"]
 
 _LAST_STEPS: Final = 1.5
 """Seconds of the grace time that are left for what follows the calls: checks and log lines."""
 
 _log = logging.getLogger("petsage_grpc.service")
+
+
+def mount(settings: Settings) -> "Sequence[Feature]":
+    """Mount all features there are, and make sure that each heartbeat has somebody who beats.
+
+    Raises PackageError or SettingsError.
+    """
+    if settings.has_features:
+        from petsage_grpc.plane.features import mount_features  # noqa: PLC0415 -- most have none
+
+        return mount_features(settings)
+    try:
+        settings.refuse_unheard(())
+    except BadSettingError as error:
+        raise SettingsError(str(error)) from None
+    return ()
 
 
 class Service:
@@ -41,70 +49,30 @@ class Service:
     Args:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
+        features: what is mounted besides; those that are found if not given.
 
     Raises PackageError or SettingsError when a feature can not be mounted.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        features: "Sequence[Feature] | None" = None,
+    ) -> None:
         self.settings = settings
-        clock = LoopClock() if clock is None else clock
-        self._clock = clock
-        self.features: tuple[Feature, ...] = ()
+        self.features = mount(settings) if features is None else features
         """What has been mounted besides."""
-        if settings.has_features:
-            from petsage_grpc.plane.features import mount_features  # noqa: PLC0415 -- most have none
-
-            self.features = mount_features(settings)
-        self.checks = dict(settings.checks)
+        self.plane = plane = Plane(settings, clock, self.features)
+        self.checks = plane.checks
         """All checks, those of the features too."""
-        services = [SMOKE_TEST_SERVICE]
-        for feature in self.features:
-            self.checks |= feature.checks
-            services += feature.service_names
-        self.redact = Redactor(check.check for check in self.checks.values())
+        self.redact = plane.redact
         """Replaces what the checks hide in a text."""
-        set_thread_limit(settings.max_threads)
-        instance = settings.instance or os.urandom(4).hex()
-        backend = settings.backend or (instance if is_backend(instance) else os.urandom(4).hex())
-        for check in (made.check for made in self.checks.values()):
-            own = getattr(check, "__dataclass_fields__", ())  # a setting of that name is its own
-            if hasattr(check, "backend") and "backend" not in own:
-                check.backend = backend
         self._stop_requested = asyncio.Event()
         self._stop_at_once = asyncio.Event()
-        self._names = Names(clock.now)
-        rules = make_rules(
-            {name: check.policy.gates for name, check in self.checks.items()},
-            settings.groups,
-            services,
-        )
-        self._monitor = Monitor(
-            {name: (check.check, check.policy) for name, check in self.checks.items()},
-            rules,
-            self._names,
-            clock,
-            refresh_interval=settings.refresh_interval,
-            history=settings.history,
-        )
-        health = HealthServicer(
-            self._names,
-            max_watchers=settings.max_watchers,
-            max_name_length=settings.max_name_length,
-            send_timeout=settings.watch_send_timeout,
-            hops=Hops(backend, [check.check for check in self.checks.values()]),
-        )
-        smoke_test = SmokeTestServicer(
-            self._monitor,
-            clock,
-            message=settings.message,
-            version=settings.version,
-            instance=instance,
-            with_details=settings.details == "always",
-            features={f.name: FeatureTold(f.message, f.depends) for f in self.features},
-        )
         self._server = Server(
-            health,
-            smoke_test,
+            plane.health,
+            plane.smoke_test,
             self.features,
             reflection=settings.reflection,
             max_message_size=settings.max_message_size,
@@ -118,7 +86,7 @@ class Service:
     async def start(self) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had."""
         await self._server.start(self.settings.listen)
-        self._monitor.start()
+        self.plane.monitor.start()
 
     def request_stop(self) -> None:
         """Begin to drain; asked a second time, stop at once."""
@@ -134,14 +102,14 @@ class Service:
         await self.start()
         self._introduce()
         await self._stop_requested.wait()
-        started, settings = self._clock.now(), self.settings
-        self._monitor.drain()
+        started, settings = self.plane.clock.now(), self.settings
+        self.plane.monitor.drain()
         _log.info(
             "draining: not ready any more, serving for %s", format_duration(settings.drain_delay)
         )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop_at_once.wait(), settings.drain_delay)
-        left = max(0.0, started + settings.grace - _LAST_STEPS - self._clock.now())
+        left = max(0.0, started + settings.grace - _LAST_STEPS - self.plane.clock.now())
         await self.stop(left)
         _log.info("stopped")
 
@@ -150,7 +118,7 @@ class Service:
 
         A stop that is requested meanwhile cuts the wait short.
         """
-        self._names.close()
+        self.plane.names.close()
         graceful = asyncio.create_task(self._server.stop(grace))
         hurry = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait([graceful, hurry], return_when=asyncio.FIRST_COMPLETED)
@@ -159,7 +127,7 @@ class Service:
         hurry.cancel()
         await asyncio.wait([graceful, hurry])
         graceful.result()
-        await self._monitor.stop()
+        await self.plane.monitor.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -8,11 +8,11 @@ from grpc_health.v1 import health_pb2
 
 from petsage_grpc._gen.petsage.v1 import smoke_test_pb2
 from petsage_grpc.core.check_state import Transition
-from petsage_grpc.core.report import CheckReport
+from petsage_grpc.core.report import CheckReport, Override
 from petsage_grpc.core.status import Health, Status, Verdict
 
 __all__ = ["HEALTH_SERVICE", "SMOKE_TEST_SERVICE", "WIRE_HEALTH", "WIRE_STATUS", "check_result",
-           "timestamp"]  # fmt: skip
+           "name_override", "timestamp"]  # fmt: skip
 
 HEALTH_SERVICE: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 SMOKE_TEST_SERVICE: Final[str] = smoke_test_pb2.DESCRIPTOR.services_by_name[
@@ -78,3 +78,18 @@ def _transition(turned: Transition) -> smoke_test_pb2.Transition:
         turned_at=timestamp(turned.wall_time),
         detail=turned.detail,
     )
+
+
+def name_override(override: Override, *, with_detail: bool) -> smoke_test_pb2.NameOverride:
+    """Turn what is said of a name into what is told of that."""
+    word = override.word
+    told = smoke_test_pb2.NameOverride(
+        name=word.name, serving=word.serving, set_at=timestamp(word.wall_time)
+    )
+    if override.by_checks is not None:
+        told.serving_by_checks = override.by_checks is Status.SERVING
+    if word.ttl is not None:
+        told.expires_at.CopyFrom(timestamp(word.wall_time + word.ttl))
+    if with_detail:
+        told.reason = word.reason
+    return told

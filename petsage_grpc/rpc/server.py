@@ -18,7 +18,7 @@ from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import HOPS
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
-from petsage_grpc.settings import parse_listen
+from petsage_grpc.settings_listen import parse_listen
 
 __all__ = ["Server"]
 

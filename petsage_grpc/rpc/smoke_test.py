@@ -11,7 +11,13 @@ from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.report import Report
 from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
-from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE, WIRE_HEALTH, check_result, timestamp
+from petsage_grpc.rpc.convert import (
+    SMOKE_TEST_SERVICE,
+    WIRE_HEALTH,
+    check_result,
+    name_override,
+    timestamp,
+)
 
 __all__ = ["WHOLE_BACKEND", "FeatureTold", "SmokeTestServicer"]
 
@@ -140,6 +146,7 @@ class SmokeTestServicer:
             message=self._describe(feature, health, report),
             feature=feature,
             checks=[check_result(check, with_detail=self._with_details) for check in report.checks],
+            overrides=[name_override(o, with_detail=self._with_details) for o in report.overrides],
         )
         response.MergeFrom(self._constant)
         return response.SerializeToString()
@@ -150,12 +157,13 @@ class SmokeTestServicer:
             return self._message if whole else self._features[feature].message
         who = "PetSage Backend" if whole else f"The feature {feature}"
         broken = [check for check in report.checks if check.verdict is not Verdict.PASSING]
-        named = _some([check.name for check in broken])
-        if not broken:
+        said = [f"{o.word.name} is set so" for o in report.overrides if not o.word.serving]
+        named = _some([*said, *(check.name for check in broken)])
+        if not broken and not said:
             return "PetSage Backend is shutting down."
         if health is Health.DEGRADED:
             return f"{who} works, but not all is well: {named}."
-        if all(check.verdict is Verdict.PENDING for check in broken):
+        if not said and all(check.verdict is Verdict.PENDING for check in broken):
             return f"{who} is waking up, no result yet of: {named}."
         return f"{who} is not well: {named}."
 

@@ -136,7 +136,7 @@ async def test_a_second_request_does_not_wait_for_calls_that_do_not_end() -> Non
     life = await Life.begin(drain_delay=0, grace=2000)
     call = await open_call(life)
     life.service.request_stop()
-    while not life.service._names.closed:
+    while not life.service.plane.names.closed:
         await asyncio.sleep(0)
     assert not life.running.done()
     life.service.request_stop()

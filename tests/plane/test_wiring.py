@@ -84,12 +84,12 @@ async def test_so_many_transitions_are_kept_as_the_settings_say(site: Path) -> N
         check: Any = made.checks["a"].check
         seen = 0
         while seen < 5:
-            before = made._monitor.report().checks[0].history
+            before = made.plane.monitor.report().checks[0].history
             check.failing = not check.failing
-            while made._monitor.report().checks[0].history == before:
+            while made.plane.monitor.report().checks[0].history == before:
                 await asyncio.sleep(0.001)
             seen += 1
-        assert len(made._monitor.report().checks[0].history) == 2
+        assert len(made.plane.monitor.report().checks[0].history) == 2
 
 
 async def test_the_log_warns_of_a_shared_check_that_gates_readiness(

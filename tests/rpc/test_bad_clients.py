@@ -104,7 +104,7 @@ async def test_a_watcher_that_takes_nothing_is_evicted_and_told_when_it_reads_ag
 ) -> None:
     backend = await serve(watch_send_timeout=0.05)
     await backend.becomes(SERVING)
-    names = backend.service._names
+    names = backend.service.plane.names
     async with raw_client(backend) as client:
         client.start(window=0)
         client.call("/grpc.health.v1.Health/Watch")
@@ -170,7 +170,7 @@ async def test_a_watcher_that_goes_away_with_a_message_under_way_leaves_no_trace
 
 
 async def test_a_watcher_that_goes_away_is_forgotten(backend: Backend) -> None:
-    names = backend.service._names
+    names = backend.service.plane.names
     async with raw_client(backend) as client:
         client.start(window=65535)
         client.call("/grpc.health.v1.Health/Watch", message=b"\0\0\0\0\x03\x0a\x01x")

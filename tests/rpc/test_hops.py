@@ -261,7 +261,7 @@ async def test_a_service_that_drains_says_so_to_everybody(start: Start) -> None:
     first, second = await start("ab ba")
     await first.becomes(SERVING)
     await second.becomes(SERVING)
-    first.service._monitor.drain()
+    first.service.plane.monitor.drain()
     assert (await first.ask(("petsage-hops", "backend-b")))[0] == NOT_SERVING
     await second.becomes(NOT_SERVING)
 

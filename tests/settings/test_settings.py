@@ -21,8 +21,8 @@ from petsage_grpc.settings import (
     Settings,
     dotted,
     fleet_risks,
-    parse_listen,
 )
+from petsage_grpc.settings_listen import parse_listen
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
 
 EXAMPLE = Path(__file__).parent.parent.parent / "petsage.toml"

@@ -33,7 +33,7 @@ class SmokeTestRequest(_message.Message):
     def __init__(self, feature: _Optional[str] = ..., checks: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SmokeTestResponse(_message.Message):
-    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks", "features")
+    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks", "features", "overrides")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FEATURE_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class SmokeTestResponse(_message.Message):
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     status: Status
     message: str
     feature: str
@@ -52,7 +53,8 @@ class SmokeTestResponse(_message.Message):
     start_time: _timestamp_pb2.Timestamp
     checks: _containers.RepeatedCompositeFieldContainer[CheckResult]
     features: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+    overrides: _containers.RepeatedCompositeFieldContainer[NameOverride]
+    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., overrides: _Optional[_Iterable[_Union[NameOverride, _Mapping]]] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("name", "status", "checked_at", "latency", "consecutive_failures", "gates", "message", "detail", "history", "shared")
@@ -77,6 +79,22 @@ class CheckResult(_message.Message):
     history: _containers.RepeatedCompositeFieldContainer[Transition]
     shared: bool
     def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., gates: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., detail: _Optional[str] = ..., history: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., shared: _Optional[bool] = ...) -> None: ...
+
+class NameOverride(_message.Message):
+    __slots__ = ("name", "serving", "serving_by_checks", "set_at", "expires_at", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    SERVING_BY_CHECKS_FIELD_NUMBER: _ClassVar[int]
+    SET_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    serving: bool
+    serving_by_checks: bool
+    set_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., serving: _Optional[bool] = ..., serving_by_checks: _Optional[bool] = ..., set_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Transition(_message.Message):
     __slots__ = ("status", "turned_at", "detail")

@@ -1,0 +1,36 @@
+"""What hosts a plane: the one thing that a thread and a process of its own have in common."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from petsage_grpc.settings import CheckSettings
+
+__all__ = ["Host"]
+
+
+class Host(Protocol):
+    """Where a plane runs. Any thread may call it, and nothing waits but `start` and `stop`."""
+
+    def start(self) -> tuple[str, ...]:
+        """Listen, and start the checks; return where it listens.
+
+        Raises BindError when an address can not be had.
+        """
+
+    def add_check(self, name: str, made: CheckSettings) -> None:
+        """Take in one more check."""
+
+    def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
+        """Say how a name is, whatever its checks say."""
+
+    def take_back(self, name: str) -> None:
+        """Forget what was said of a name."""
+
+    def drain(self) -> None:
+        """Turn every name but liveness NOT_SERVING."""
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function of this process, which must not block, in these intervals."""
+
+    def stop(self, grace: float) -> None:
+        """Stop within the grace time, in seconds, and return when nothing is left."""

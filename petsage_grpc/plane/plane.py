@@ -1,0 +1,125 @@
+"""What knows and tells how the backend is: checks, names and both servicers, on one event loop."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from petsage_grpc.checks._thread import set_thread_limit
+from petsage_grpc.core.clock import Clock, LoopClock
+from petsage_grpc.core.fold import OVERALL, Answer, Rule, make_rules
+from petsage_grpc.core.hops import is_backend
+from petsage_grpc.core.monitor import Monitor
+from petsage_grpc.core.names import Names
+from petsage_grpc.core.status import Status
+from petsage_grpc.core.words import Words
+from petsage_grpc.plane.logs import Redactor
+from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE
+from petsage_grpc.rpc.health import HealthServicer
+from petsage_grpc.rpc.hops import Hops
+from petsage_grpc.rpc.smoke_test import FeatureTold, SmokeTestServicer
+from petsage_grpc.settings import CheckSettings, Settings
+
+if TYPE_CHECKING:
+    from petsage_grpc.plane.features import Feature
+
+__all__ = ["Plane"]
+
+
+class Plane:
+    """The checks of the settings and of the features, and what follows from them.
+
+    All of it belongs to the event loop that runs while it is made; only that one may call it.
+
+    Args:
+        settings: what is wanted.
+        clock: tells the time, to the monitor as well.
+        features: what has checks of its own and is asked for by name.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, features: "Sequence[Feature]" = ()
+    ) -> None:
+        self.settings = settings
+        self.clock = LoopClock() if clock is None else clock
+        self.checks = dict(settings.checks)
+        """All checks, those of the features too."""
+        self._services = [SMOKE_TEST_SERVICE, *settings.services]
+        for feature in features:
+            self.checks |= feature.checks
+            self._services += feature.service_names
+        self.redact = Redactor(check.check for check in self.checks.values())
+        """Replaces what the checks hide in a text."""
+        set_thread_limit(settings.max_threads)
+        instance = settings.instance or os.urandom(4).hex()
+        self._backend = settings.backend or (
+            instance if is_backend(instance) else os.urandom(4).hex()
+        )
+        for made in self.checks.values():
+            self._tell_backend(made.check)
+        self._words = Words(self.clock)
+        self.names = Names(self.clock.now, self._words)
+        self.monitor = Monitor(
+            {name: (check.check, check.policy) for name, check in self.checks.items()},
+            self._make_rules(),
+            self.names,
+            self.clock,
+            words=self._words,
+            refresh_interval=settings.refresh_interval,
+            history=settings.history,
+        )
+        self._asked = [check.check for check in self.checks.values()]
+        self.health = HealthServicer(
+            self.names,
+            max_watchers=settings.max_watchers,
+            max_name_length=settings.max_name_length,
+            send_timeout=settings.watch_send_timeout,
+            hops=Hops(self._backend, self._asked),
+        )
+        self.smoke_test = SmokeTestServicer(
+            self.monitor,
+            self.clock,
+            message=settings.message,
+            version=settings.version,
+            instance=instance,
+            with_details=settings.details == "always",
+            features={f.name: FeatureTold(f.message, f.depends) for f in features},
+        )
+
+    def add_check(self, name: str, made: CheckSettings) -> None:
+        """Take in one more check while it runs."""
+        self.checks[name] = made
+        self._asked.append(made.check)
+        self.redact.add(made.check)
+        self._tell_backend(made.check)
+        self.monitor.add(name, made.check, made.policy, self._make_rules())
+
+    def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
+        """Say how a name is, whatever its checks say.
+
+        Args:
+            name: a name that there is, or a new one.
+            serving: what it answers from now on.
+            reason: why.
+            ttl: seconds for which that holds; without it until something else is said.
+        """
+        self._words.say(name, serving=serving, reason=reason, ttl=ttl)
+        if name not in self.names:  # once nothing is said of it any more, nobody vouches for it
+            self.names.put(name, Answer(Status.NOT_SERVING))
+
+    def take_back(self, name: str) -> None:
+        """Forget what was said of a name; one that has no checks is unknown then."""
+        self._words.take_back(name)
+        if name not in self._rules:
+            self.names.drop(name)
+
+    def _make_rules(self) -> dict[str, Rule]:
+        gates = {name: check.policy.gates for name, check in self.checks.items()}
+        rules = self._rules = make_rules(gates, self.settings.groups, self._services)
+        services = (name for name in self._services if name not in self.settings.groups)
+        self._words.followers = (OVERALL, *services)
+        return rules
+
+    def _tell_backend(self, check: Any) -> None:  # noqa: ANN401 -- a check of any kind
+        own = getattr(check, "__dataclass_fields__", ())  # a setting of that name is its own
+        if hasattr(check, "backend") and "backend" not in own:
+            check.backend = self._backend

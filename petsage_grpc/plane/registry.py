@@ -1,0 +1,111 @@
+"""Takes in checks and heartbeats from code: those of a feature, and those of an application."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from petsage_grpc.checks import kind_of
+from petsage_grpc.checks.heartbeat import HeartbeatCheck
+from petsage_grpc.core.check import Check
+from petsage_grpc.core.units import Duration
+from petsage_grpc.plane.heartbeats import Heartbeat
+from petsage_grpc.settings import CheckSettings
+from petsage_grpc.settings_load import make_policy, refuse_timing
+from petsage_grpc.settings_references import at
+
+__all__ = ["Registry"]
+
+_Function = TypeVar("_Function", bound=Callable[[], Awaitable[None] | None])
+
+
+class Registry:
+    """What has checks of its own: they are declared, and taken in at once.
+
+    Args:
+        configured: the checks of the settings, whose heartbeats may be beaten.
+        log_level: least level that is logged.
+    """
+
+    def __init__(self, configured: Mapping[str, CheckSettings], log_level: str) -> None:
+        self.checks: dict[str, CheckSettings] = {}
+        """Its own checks."""
+        self.beaten: set[str] = set()
+        """The heartbeats of the settings that it beats."""
+        self._configured = configured
+        self._log_level = log_level
+
+    def check(self, name: str, **policy: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401
+        """Make a function without arguments a check; it fails when it raises or returns False.
+
+        One that is async runs on the event loop on which it is declared, and where none runs then,
+        on that of the plane. One that is not runs on a thread of its own.
+
+        Args:
+            name: the name of the check.
+            policy: `interval`, `timeout`, `gates` and so on, as in the settings.
+        """
+
+        def add(function: _Function) -> _Function:
+            from petsage_grpc.checks.python import (  # noqa: PLC0415 -- only if used
+                FunctionCheck,
+                require_function,
+            )
+
+            require_function(function, f"check {name}")
+            self._add(name, "python", FunctionCheck(function), policy)
+            return function
+
+        return add
+
+    def add_check(self, name: str, check: Check, **policy: Any) -> None:  # noqa: ANN401
+        """Add a check of any kind; `policy` is `interval`, `gates` and so on as in the settings."""
+        if not isinstance(check, Check):
+            raise TypeError(f"check {name} is no petsage_grpc.Check: {type(check).__name__}")
+        if getattr(getattr(check, "__dataclass_params__", None), "frozen", False):
+            raise TypeError(f"check {name} is frozen, but the monitor has to tell it things")
+        self._add(name, kind_of(check), check, policy)
+
+    def heartbeat(
+        self,
+        name: str,
+        *,
+        max_silence: float = 10.0,
+        **policy: Any,  # noqa: ANN401 -- as many types as settings
+    ) -> Heartbeat:
+        """Add a check that fails when what is returned has not been called for long.
+
+        Where the settings have a heartbeat of this name, that one is beaten, and they hold.
+
+        Args:
+            name: the name of the check.
+            max_silence: seconds; it has to be called more often.
+            policy: `gates` and so on, as in the settings; readiness, liveness and startup need it
+                if nothing else is said.
+        """
+        self._require_open()
+        if name in self._configured:
+            configured = self._configured[name].check
+            if not isinstance(configured, HeartbeatCheck):
+                raise ValueError(f"the settings have a check {name!r}, which is no heartbeat")
+            if name in self.beaten:
+                raise ValueError(f"the heartbeat {name!r} is beaten already: name one otherwise")
+            self.beaten.add(name)
+            return Heartbeat(name, configured)
+        refuse_timing(HeartbeatCheck, policy)
+        check = HeartbeatCheck(max_silence=Duration(max_silence))
+        self.add_check(name, check, **policy)
+        return Heartbeat(name, check)
+
+    def _add(self, name: str, kind: str, check: Check, policy: Mapping[str, Any]) -> None:
+        self._require_open()
+        if name in self.checks:
+            raise ValueError(f"there are two checks {name!r}: name one of them otherwise")
+        with at("checks"), at(name):
+            made = CheckSettings(kind, check, make_policy(policy, check))
+        made.refuse_nonsense(name, self._log_level)
+        self._take_in(name, made)
+
+    def _take_in(self, name: str, made: CheckSettings) -> None:
+        self.checks[name] = made
+
+    def _require_open(self) -> None:
+        """Raise an error when nothing more is taken in."""
