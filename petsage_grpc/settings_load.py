@@ -20,23 +20,14 @@ from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
 from petsage_grpc.errors import PackageError, SettingsError
 from petsage_grpc.installed import describe_error
 from petsage_grpc.settings import (
-    BadSettingError,
-    CheckSettings,
-    FeatureSettings,
-    Settings,
-    dotted,
-)
+    BadSettingError, CheckSettings, FeatureSettings, Settings, dotted,
+)  # fmt: skip
 from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
 
 __all__ = [
-    "ENV_PREFIX",
-    "TABLES",
-    "did_you_mean",
-    "fields_of",
-    "load_settings",
-    "make_policy",
-    "refuse_timing",
-]
+    "ENV_PREFIX", "TABLES", "did_you_mean", "fields_of", "load_settings", "load_with_table",
+    "make_policy", "refuse_timing", "settings_of",
+]  # fmt: skip
 
 ENV_PREFIX: Final = "PETSAGE_"
 
@@ -83,6 +74,22 @@ def load_settings(
     Raises SettingsError with one line that names the source, the key and the mend; PackageError
     when an installed package brings a kind of check that is none.
     """
+    return load_with_table(path, environ=environ, **overrides)[0]
+
+
+def settings_of(table: Mapping[str, Any]) -> Settings:
+    """Make settings of a table that `load_with_table` has given."""
+    _load_brought_kinds()
+    return _build(Settings, table)
+
+
+def load_with_table(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    **overrides: Any,  # noqa: ANN401 -- as for load_settings
+) -> tuple[Settings, dict[str, Any]]:
+    """Read the settings as `load_settings` does; return them, and what they were made of."""
     _load_brought_kinds()
     environ = os.environ if environ is None else environ
     referenced: set[str] = set()
@@ -97,7 +104,7 @@ def load_settings(
         table |= given
         sources |= dict.fromkeys(given, source)
     try:
-        return _build(Settings, table)
+        return _build(Settings, table), table
     except BadSettingError as error:
         # Of two that contradict each other, blame the one that overrides; never one not given.
         both = [said for said in (error, error.other) if said and said.key[0] in sources]

@@ -10,7 +10,7 @@ from petsage_grpc.installed import CHECKS, EntryPoint, installed
 
 __all__ = ["KINDS", "UnknownKindError", "brought_kinds", "kind_names", "kind_of", "load_kind"]
 
-KINDS: Final = {
+KINDS: Final[dict[str, str]] = {
     "tcp": "petsage_grpc.checks.tcp:TcpCheck",
     "http": "petsage_grpc.checks.http:HttpCheck",
     "grpc": "petsage_grpc.checks.grpc:GrpcCheck",

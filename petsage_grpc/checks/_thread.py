@@ -5,11 +5,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from petsage_grpc.core.check import Check
 
-__all__ = ["MAX_THREADS", "run_blocking", "set_thread_limit"]
+__all__ = ["MAX_THREADS", "run_blocking", "set_thread_limit", "wait_out"]
+
+_T = TypeVar("_T")
 
 MAX_THREADS: Final = 64
 """Threads that the checks of a process use at once, if nothing else is set."""
@@ -110,6 +112,20 @@ async def run_blocking(check: Check | None, work: Callable[[], Any], *, name: st
     except BaseException:
         _slots.give_back()
         raise
+    error = await wait_out(done)
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:  # a SystemExit raised on would end the event loop, and the plane with it
+        raise RuntimeError(f"{name} raised {error!r}") from error
+
+
+async def wait_out(done: "asyncio.Future[_T]", cancel: Callable[[], None] = lambda: None) -> _T:
+    """Wait to the end, also when cancelled meanwhile; the second cancellation ends the wait.
+
+    Args:
+        done: what is waited for.
+        cancel: passes the first cancellation on.
+    """
     cancelled = False
     while not done.done():
         try:
@@ -118,10 +134,7 @@ async def run_blocking(check: Check | None, work: Callable[[], Any], *, name: st
             if cancelled:
                 raise
             cancelled = True
+            cancel()
     if cancelled:
         raise asyncio.CancelledError
-    error = done.result()
-    if isinstance(error, Exception):
-        raise error
-    if error is not None:  # a SystemExit raised on would end the event loop, and the plane with it
-        raise RuntimeError(f"{name} raised {error!r}") from error
+    return done.result()

@@ -38,6 +38,7 @@ class LogCheck(Check):
     """Fails when a line that is logged comes out nowhere, or when a handler that takes it fails."""
 
     outside: ClassVar[bool] = False
+    in_application: ClassVar[bool] = True
 
     logger: str = field(
         default="",

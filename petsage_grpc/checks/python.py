@@ -1,13 +1,15 @@
 """Asks a function of the application or of a library, synchronous or not."""
 
+import asyncio
 import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from petsage_grpc.checks._elsewhere import run_on, running_loop
 from petsage_grpc.checks._thread import run_blocking
 from petsage_grpc.core.check import Check, CheckFailedError
 
@@ -21,7 +23,9 @@ _PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"
 class FunctionCheck(Check):
     """Passes when a function returns, and fails when it raises or returns False.
 
-    One that is not asynchronous runs on a thread of its own, which it keeps as long as it hangs.
+    One that is asynchronous runs on the event loop that runs while this is made, where one does:
+    what it uses is at home there. One that is not runs on a thread of its own, which it keeps as
+    long as it hangs.
 
     Args:
         function: takes no arguments.
@@ -29,15 +33,18 @@ class FunctionCheck(Check):
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
+        self._home = running_loop()
 
     async def run(self) -> None:
         """Call the function."""
-        await _call(self, self._function)
+        await _call(self, self._function, self._home)
 
 
 @dataclass(kw_only=True)
 class PythonCheck(Check):
     """Fails when a function raises or returns False; it may be async, and takes no arguments."""
+
+    in_application: ClassVar[bool] = True
 
     function: str = field(metadata={"help": 'the function, as "package.module:function"'})
 
@@ -94,19 +101,21 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {told}"
 
 
-async def _call(check: Check, function: Callable[[], Any]) -> None:
+async def _call(
+    check: Check, function: Callable[[], Any], home: asyncio.AbstractEventLoop | None = None
+) -> None:
     name = getattr(function, "__qualname__", type(function).__name__)
     asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 -- its type is asked for, not whether it is there
     )
     check.doing = f"waiting for {name}"
     if asynchronous:
-        returned = await function()
+        returned = await run_on(home, check, name, function)
     else:
         results: list[Any] = []
         await run_blocking(check, lambda: results.append(function()), name=f"petsage check {name}")
         returned = results[0]
         if inspect.isawaitable(returned):
-            returned = await returned
+            returned = await run_on(home, check, name, lambda: results[0])
     if returned is False:
         raise CheckFailedError(f"{name} returned False")

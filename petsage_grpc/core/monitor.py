@@ -74,7 +74,7 @@ class Monitor:
         self._spread = spread
         self.revision = 0
         """Counts what has happened; a report holds as long as it stands still."""
-        self._draining = False
+        self._down = True  # until it starts, and while it drains
         self._stopped = False
         self._entries: dict[str, Entry] = {}
         self._states: dict[str, CheckState] = {}
@@ -91,7 +91,7 @@ class Monitor:
 
     def start(self) -> None:
         """Start the first run of every check, and listen to those that are reported."""
-        active = 0
+        active, self._down = 0, self._names.draining
         for entry in self._entries.values():
             self._begin(entry, active // _FIRST_AT_ONCE * _FIRST_APART)
             active += entry.runner is not None
@@ -115,7 +115,8 @@ class Monitor:
 
     def drain(self) -> None:
         """Turn every name that drains NOT_SERVING, for good; the checks go on."""
-        self._draining = self._names.draining = True
+        self._down = True
+        self._names.drain()
         self.revision += 1
         self._fold(self._rules)
 
@@ -144,7 +145,7 @@ class Monitor:
         said = [Override(word, self._by_checks(word.name)) for word in self._words]
         return make_report(
             entries, self._rules, self._states, said, now=self._clock.now(),
-            draining=self._draining, revision=self.revision + self._words.revision,
+            draining=self._names.draining, revision=self.revision + self._words.revision,
         )  # fmt: skip
 
     def is_current(self, report: Report) -> bool:
@@ -159,7 +160,7 @@ class Monitor:
         if hops:
             back = [n for n in rule.checks if self._entries[n].check.reaches & hops]
             rule = rule_without(rule, back)
-        return fold_name(rule, self._states, now=self._clock.now(), draining=self._draining)
+        return fold_name(rule, self._states, now=self._clock.now(), draining=self._down)
 
     async def refresh(self, max_age: float, names: Iterable[str] | None = None) -> None:
         """Wait until the results of these checks, or of all, are at most `max_age` seconds old.
@@ -344,5 +345,5 @@ class Monitor:
     def _fold(self, names: Iterable[str]) -> None:
         now = self._clock.now()
         for name in names:
-            answer = fold_name(self._rules[name], self._states, now=now, draining=self._draining)
+            answer = fold_name(self._rules[name], self._states, now=now, draining=self._down)
             self._names.put(name, answer)

@@ -83,8 +83,11 @@ class Names:
         self.closed = False
         self.draining = False
         """Whether no word makes a name SERVING any more."""
+        self._abandoned = False
         self.source: Source | None = None
         """Who knows better once an answer is too old; without one it is NOT_SERVING then."""
+        self.changed: Callable[[], None] = lambda: None
+        """Told that a name may answer otherwise now."""
         self._now = now
         self._answers: dict[str, Answer] = {}
         self._watchers: dict[str, set[Watcher]] = {}
@@ -102,6 +105,8 @@ class Names:
         answer = self._answers.get(name)
         if answer is None:
             return Status.SERVICE_UNKNOWN
+        if self._abandoned:
+            return Status.NOT_SERVING
         if self._words:
             word = self._words.of(name)
             if word is not None and not (word.serving and self.draining):
@@ -137,7 +142,9 @@ class Names:
 
     def put(self, name: str, answer: Answer) -> None:
         """Register a name or renew its answer, and wake the watchers that have not seen it."""
-        self._answers[name] = answer
+        before, self._answers[name] = self._answers.get(name), answer
+        if before is None or before.status is not answer.status:
+            self.changed()
         for watcher in self._watchers.get(name, ()):
             if watcher._taken is not answer.status:
                 watcher._wake()
@@ -148,14 +155,23 @@ class Names:
         self._watchers.setdefault(name, set()).add(watcher)
         return watcher
 
+    def abandon(self) -> None:
+        """Answer NOT_SERVING for every name from now on: nobody is left to vouch for any."""
+        self._abandoned = True
+        self._wake([*self._watchers])
+
+    def drain(self) -> None:
+        """Let no word make a name SERVING any more."""
+        self.draining = True
+        self._wake(self._watchers)
+
     def close(self) -> None:
         """Let every watcher take its last status and end."""
         self.closed = True
-        for watchers in self._watchers.values():
-            for watcher in watchers:
-                watcher._wake()
+        self._wake(self._watchers)
 
     def _wake(self, names: Iterable[str]) -> None:
+        self.changed()
         for name in names:
             for watcher in self._watchers.get(name, ()):
                 watcher._wake()

@@ -38,6 +38,7 @@ class PassiveCheck(Check):
     """
 
     outside = False
+    in_application = True
 
     max_silence: float
     """Seconds for which a report is believed."""

@@ -9,7 +9,7 @@ from petsage_grpc.core.clock import Clock, Timer
 from petsage_grpc.core.text import printable
 from petsage_grpc.core.units import format_duration
 
-__all__ = ["Runner", "close_checks"]
+__all__ = ["Runner", "close_checks", "run_check", "told_of"]
 
 _log = logging.getLogger("petsage_grpc.monitor")
 
@@ -81,7 +81,7 @@ class Runner:
         self._check.in_line = self._in_line
         loop = asyncio.get_running_loop()
         self.settled = loop.create_future()
-        self._task = loop.create_task(_run(self._check), name=f"petsage check {self._name}")
+        self._task = loop.create_task(run_check(self._check), name=f"petsage check {self._name}")
         self._task.add_done_callback(self._ended)
         self._deadline = self._clock.call_later(self._timeout, self._give_up)
 
@@ -173,7 +173,13 @@ def _show(check: Check, detail: str) -> str:
         return f"what went wrong can not be shown: redact raised {type(error).__name__}"
 
 
-async def _run(check: Check) -> None:
+def told_of(check: Check, error: BaseException) -> str:
+    """Say what a run raised, in one line that shows no secret of the check."""
+    return _show(check, _describe(error))
+
+
+async def run_check(check: Check) -> None:
+    """Run a check; what would end the event loop is a failure like any other."""
     try:
         await check.run()
     except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and the plane

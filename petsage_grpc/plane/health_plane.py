@@ -18,11 +18,14 @@ from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
 from petsage_grpc.plane.host import Host
 from petsage_grpc.plane.registry import Registry
 from petsage_grpc.settings import RESERVED_NAMES, CheckSettings, Settings
-from petsage_grpc.settings_load import load_settings
+from petsage_grpc.settings_load import load_with_table
 
 __all__ = ["HealthPlane", "Isolation"]
 
 Isolation = Literal["thread", "process"]
+
+Loaded = tuple[Settings, dict[str, Any]]
+"""Settings, and the table of which they were made."""
 
 _ISOLATIONS: Final = ("thread", "process")
 _LONGEST_REASON: Final = 1_000
@@ -38,10 +41,10 @@ class HealthPlane(Registry):
     Made by `from_settings`.
     """
 
-    def __init__(self, load: Callable[[], Settings], isolation: Isolation) -> None:
+    def __init__(self, load: Callable[[], Loaded], isolation: Isolation) -> None:
         self._load = load
         self._isolation = isolation
-        self.settings = load()
+        self.settings, self._table = load()
         """What it was made of."""
         super().__init__(self.settings.checks, self.settings.log_level)
         self._lock = threading.RLock()  # a signal handler may come while it is held
@@ -73,14 +76,14 @@ class HealthPlane(Registry):
         if isolation not in _ISOLATIONS:
             raise ValueError(f"isolation: {isolation!r} is none of {', '.join(_ISOLATIONS)}")
 
-        def load() -> Settings:
-            made = load_settings(path, **settings)
+        def load() -> Loaded:
+            made, table = load_with_table(path, **settings)
             for key in ("features_package", "features"):
                 if getattr(made, key):
                     raise SettingsError(
                         f"{key}: a plane hosts no features, petsage-grpc serve does: remove it"
                     )
-            return made
+            return made, table
 
         return cls(load, isolation)
 
@@ -105,7 +108,7 @@ class HealthPlane(Registry):
             if self._host is not None:
                 raise PlaneError("the plane runs already: stop it before it is started again")
             if self._left:  # a second life begins with new settings, and new checks of them
-                self.settings = self._load()
+                self.settings, self._table = self._load()
                 self._configured = self.settings.checks
             self._left, self._draining = "", False
             host = self._make_host()
@@ -254,7 +257,9 @@ class HealthPlane(Registry):
 
     def _make_host(self) -> Host:
         if self._isolation == "process":
-            raise NotImplementedError
+            from petsage_grpc.plane.process_host import ProcessHost  # noqa: PLC0415 -- few need it
+
+            return ProcessHost(self.settings, self._table, self.checks)
         from petsage_grpc.plane.thread_host import ThreadHost  # noqa: PLC0415 -- it needs grpc
 
         return ThreadHost(self.settings, self.checks)

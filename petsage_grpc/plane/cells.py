@@ -1,0 +1,49 @@
+"""Memory that the application and its plane's process share: the times of the last heartbeats."""
+
+import mmap
+import os
+import tempfile
+from collections.abc import MutableSequence
+from typing import Final, Self
+
+__all__ = ["APPLICATION", "MOST_CELLS", "PLANE", "Cells"]
+
+_SIZE: Final = 8
+"""Bytes of a time: one write to memory, so that no half of one is ever read."""
+
+MOST_CELLS: Final = 1_024
+APPLICATION: Final = 0
+"""The cell of the application's process itself."""
+PLANE: Final = 1
+"""The cell of the plane's process."""
+
+
+class Cells:
+    """Times, in seconds since the machine started, that several processes can read and write.
+
+    Args:
+        descriptor: of the memory; it is closed with the last reference to the cells.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._view = memoryview(mmap.mmap(descriptor, MOST_CELLS * _SIZE)).cast("d")
+
+    @classmethod
+    def make(cls) -> Self:
+        """Make new ones, all zero."""
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("petsage-heartbeats")
+        else:
+            descriptor, path = tempfile.mkstemp(prefix="petsage-heartbeats-")
+            os.unlink(path)
+        os.ftruncate(descriptor, MOST_CELLS * _SIZE)
+        return cls(descriptor)
+
+    def __getitem__(self, number: int) -> MutableSequence[float]:
+        """Give one cell, as a sequence of one."""
+        return self._view[number : number + 1]  # type: ignore[return-value]  # it is like one
+
+    def close(self) -> None:
+        """Close the descriptor; the memory lasts as long as a cell of it is used."""
+        os.close(self.descriptor)

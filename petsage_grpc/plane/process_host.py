@@ -1,0 +1,370 @@
+"""Hosts the plane in a process of its own: what holds or ends the application delays no answer."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing.spawn
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from array import array
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from petsage_grpc import errors
+from petsage_grpc.checks._thread import set_thread_limit
+from petsage_grpc.checks.heartbeat import HeartbeatCheck
+from petsage_grpc.core.clock import boot_time
+from petsage_grpc.core.passive import PassiveCheck
+from petsage_grpc.core.units import format_duration
+from petsage_grpc.errors import BindError, PetsageError, PlaneError
+from petsage_grpc.plane.answering import Answering
+from petsage_grpc.plane.cells import APPLICATION, MOST_CELLS, PLANE, Cells
+from petsage_grpc.plane.link import Link
+from petsage_grpc.plane.loop import PlaneLoop
+from petsage_grpc.plane.process_table import checks_here, table_for
+from petsage_grpc.settings import CheckSettings, Settings
+
+__all__ = ["ProcessHost"]
+
+_START: Final = 60.0
+"""Seconds in which the process has to listen."""
+_END: Final = 2.0
+"""Seconds beyond its grace time after which the process is killed."""
+_SILENCE: Final = 10.0
+"""Seconds without a beat of the process after which it is killed, and another one started."""
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 5.0
+_PATIENCE: Final = 5.0
+_MOST_REPORTS: Final = 32
+_BEATS_IN_SILENCE: Final = 10
+_LOOK_EVERY: Final = 1.0
+_CHILD: Final = "petsage_grpc.plane.child"
+_MASKED: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""The signals that are the application's: the plane's process ends with it, and not before."""
+
+_log = logging.getLogger("petsage_grpc.plane")
+
+
+class ProcessHost:
+    """The plane's process, and a thread that talks to it over a link.
+
+    What the process has to know is kept here by key, and sent again to each new one. Every method
+    may be called from any thread, and none but `start` and `stop` waits.
+
+    Args:
+        settings: what is wanted.
+        table: what they were made of, for the process to make them again.
+        checks: what was declared before the start.
+    """
+
+    def __init__(
+        self, settings: Settings, table: Mapping[str, Any], checks: Mapping[str, CheckSettings]
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._cells = Cells.make()
+        self._heartbeats: dict[str, int] = {}
+        self._hearts: list[HeartbeatCheck] = []
+        self._state: dict[object, tuple[Any, ...]] = {}
+        self._words: dict[str, list[Any]] = {}
+        self._addresses: concurrent.futures.Future[tuple[str, ...]] = concurrent.futures.Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._link: Link | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
+        self._stopping: asyncio.Event
+        self._grace = 0.0
+        self._awake_since = 0.0
+        self._thread = threading.Thread(target=self._run, name="petsage link", daemon=True)
+        self._first_checks = {**checks_here(settings), **checks}
+        self._answering = Answering(self._put)
+
+    def start(self) -> tuple[str, ...]:
+        """Start the process; return where it listens.
+
+        Raises BindError when an address can not be had, PlaneError when it does not start.
+        """
+        self._thread.start()
+        try:
+            return self._addresses.result()
+        except BaseException:
+            self.stop(0.0)
+            raise
+
+    def add_check(self, name: str, made: CheckSettings) -> None:
+        """Take in one more check, which runs in this process."""
+        self._post(lambda: self._declare(name, made))
+
+    def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
+        """Say how a name is."""
+        word = (serving, reason) if ttl is None else (serving, reason, boot_time() + ttl)
+
+        def take() -> None:
+            kept = self._words.setdefault(name, [None, None])
+            kept[:] = [word, None] if ttl is None else [kept[0], word]
+            self._keep(("word", name), ("word", name, *kept))
+
+        self._post(take)
+
+    def take_back(self, name: str) -> None:
+        """Forget what was said of a name."""
+
+        def take() -> None:
+            self._words.pop(name, None)
+            self._state.pop(("word", name), None)
+            self._put(("word", name), ("word", name, None, None))
+
+        self._post(take)
+
+    def drain(self) -> None:
+        """Turn every name but liveness NOT_SERVING."""
+        self._post(lambda: self._keep("drain", ("drain",)))
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function, which must not block, from now on in these intervals."""
+
+        def again() -> None:
+            call()
+            asyncio.get_running_loop().call_later(seconds, again)
+
+        self._post(again)
+
+    def stop(self, grace: float) -> None:
+        """Stop the process within the grace time, in seconds; return when it has ended."""
+        self._grace = grace
+        self._post(self._ask_to_stop)
+        self._thread.join(grace + _END + _PATIENCE)
+        for heart in self._hearts:
+            heart.keep_in(array("d", [0.0]))
+        self._cells.close()
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)  # the process inherits it
+        try:
+            with asyncio.Runner(loop_factory=PlaneLoop) as runner:
+                runner.run(self._live())
+        except BaseException as error:  # noqa: BLE001 -- whoever started it is told
+            if self._addresses.done():
+                _log.exception("the link to the plane's process has failed")
+            else:
+                self._addresses.set_exception(error)
+        finally:
+            if self._process is not None and self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+
+    async def _live(self) -> None:
+        """Keep a process running until the stop."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        set_thread_limit(self._settings.max_threads)
+        for name, made in self._first_checks.items():
+            self._declare(name, made)
+        self._beat()
+        pause = _FIRST_PAUSE
+        while not self._stopping.is_set():
+            begun = boot_time()
+            try:
+                await self._one_life()
+            except PetsageError as error:
+                if not self._addresses.done():
+                    raise
+                _log.error("the plane's process does not start: %s", error)
+            if boot_time() - begun > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        await self._answering.close()
+
+    async def _one_life(self) -> None:
+        """Run one process from its start to its end. Raises PetsageError when it does not start."""
+        told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
+        self._told = told
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = process = _spawn(theirs.fileno(), self._cells.descriptor)
+        self._cells[PLANE][0] = 0.0
+        self._link = await Link.open(ours, told.put_nowait, lambda: told.put_nowait(None))
+        try:
+            self._link.put("hello", ("hello", self._table_now(), self._heartbeats))
+            for key, message in self._state.items():
+                self._link.put(key, message)
+            await self._listen()
+        finally:
+            link, self._link = self._link, None
+            self._answering.abandon()
+            link.close()
+            code = await _end_of(process)
+        if not self._stopping.is_set():
+            _log.error("the plane's process has ended (%s): starting another", code)
+
+    async def _listen(self) -> None:
+        """Do what the process says, until it is gone or the application stops."""
+        begun, up = boot_time(), False
+        while not self._stopping.is_set():
+            message: tuple[Any, ...] | None = ()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    message = await self._told.get()
+            if message is None and not up:
+                raise PlaneError(
+                    "the plane's process ended before it listened; standard error has its own words"
+                )
+            if message is None or self._is_stuck(begun, up=up):
+                return
+            if message:
+                up = self._take(message) or up
+        await self._say_goodbye()
+
+    def _ask_to_stop(self) -> None:
+        self._stopping.set()
+        self._told.put_nowait(())
+
+    def _take(self, message: tuple[Any, ...]) -> bool:
+        """Do what the process says; tell whether it says that it listens."""
+        what, *rest = message
+        if what == "log":
+            level, name, text = rest
+            home = name if name.startswith("petsage_grpc") else f"petsage_grpc.plane.{name}"
+            logging.getLogger(home).log(level, "%s", text)
+        elif what == "refused":
+            kind: type[PetsageError] = getattr(errors, rest[0], PlaneError)
+            raise kind(rest[1])
+        elif what == "listening":
+            if not self._addresses.done():
+                self._addresses.set_result(rest[0])
+            else:
+                _log.warning("the plane's process listens again on %s", ", ".join(rest[0]))
+            return True
+        else:
+            self._answering.take(what, *rest)
+        return False
+
+    async def _say_goodbye(self) -> None:
+        assert self._link is not None
+        self._link.put("stop", ("stop", self._grace))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._grace + _END):
+                while await self._told.get() is not None:
+                    pass  # a run that is asked for now is not worth to be begun
+
+    def _is_stuck(self, begun: float, *, up: bool) -> bool:
+        """Say whether the process has been silent for too long, though this one has not."""
+        now = boot_time()
+        if not up:
+            if now - max(begun, self._awake_since) < _START:
+                return False
+            limit = format_duration(_START)
+            raise PlaneError(f"the plane's process did not listen within {limit}")
+        if now - max(self._cells[PLANE][0], self._awake_since) < _SILENCE:
+            return False
+        _log.error("the plane's process has been silent for %s", format_duration(_SILENCE))
+        return True
+
+    def _table_now(self) -> dict[str, Any]:
+        """Make the settings for the process: with the ports that are bound already."""
+        table = table_for(self._settings, self._table)
+        if self._addresses.done():
+            table["listen"] = list(self._addresses.result())
+        return table
+
+    def _declare(self, name: str, made: CheckSettings) -> None:
+        """Take in a check that belongs to this process."""
+        check, silence, cell = made.check, None, 0
+        if isinstance(check, PassiveCheck):
+            silence = float(check.max_silence)
+            if isinstance(check, HeartbeatCheck):
+                cell = self._adopt(name, check)
+            check.connect(boot_time, partial(self._report, name, check))
+        else:
+            self._answering.add(name, check, made.policy.timeout)
+        if name not in self._settings.checks:
+            message = ("check", name, made.kind, made.policy, silence, cell)
+            self._keep(("check", name), message)
+
+    def _adopt(self, name: str, check: HeartbeatCheck) -> int:
+        """Give a heartbeat a place in the memory that the process reads."""
+        if name not in self._heartbeats:
+            number = len(self._heartbeats) + PLANE + 1
+            if number >= MOST_CELLS:
+                raise PlaneError(f"a plane has at most {MOST_CELLS} heartbeats")
+            self._heartbeats[name] = number
+            self._hearts.append(check)
+            check.wanted = False  # the process looks for itself
+            check.keep_in(self._cells[number])
+        return self._heartbeats[name]
+
+    def _report(self, name: str, check: PassiveCheck) -> None:
+        """Hand on what is reported; beats of a heartbeat are seen without it."""
+        beats = isinstance(check, HeartbeatCheck)
+        said = [(said.at, said.error) for said in check.news() if said.error or not beats]
+        if said:
+            key = ("reports", name)
+            before = self._state.get(key, ("reports", name, []))[2]
+            self._keep(key, ("reports", name, [*before, *said][-_MOST_REPORTS:]))
+
+    def _beat(self) -> None:
+        """Say that this process is alive: that it runs this thread at all."""
+        now, pause = boot_time(), min(self._settings.max_silence / _BEATS_IN_SILENCE, 1.0)
+        if now - self._cells[APPLICATION][0] > 2 * pause + 1.0:
+            self._awake_since = now  # it was stopped itself, perhaps with the other one
+        self._cells[APPLICATION][0] = now
+        asyncio.get_running_loop().call_later(pause, self._beat)
+
+    def _keep(self, key: object, message: tuple[Any, ...]) -> None:
+        """Send something that each new process has to know, too."""
+        self._state[key] = message
+        self._put(key, message)
+
+    def _put(self, key: object, message: tuple[Any, ...]) -> None:
+        if self._link is not None:
+            self._link.put(key, message)
+
+    def _post(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None, "it has not been started"
+        with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
+            self._loop.call_soon_threadsafe(call)
+
+
+def _spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
+    """Start the process: anew, and not as a copy of this one, whose threads it would lack."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path),
+        "PYTHONSAFEPATH": "1",
+        "GRPC_VERBOSITY": "NONE",
+    }
+    executable = multiprocessing.spawn.get_executable()
+    if not executable:
+        raise PlaneError(
+            "the interpreter's program is not known: name it with multiprocessing.set_executable()"
+        )
+    command = [os.fsdecode(executable), "-m", _CHILD, str(link), str(cells), str(os.getpid())]
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True,
+            pass_fds=(link, cells), env=environment, process_group=0,
+        )  # fmt: skip
+    except OSError as error:
+        raise PlaneError(f"the plane's process can not be started: {error}") from None
+
+
+async def _end_of(process: "subprocess.Popen[bytes]") -> str:
+    """Wait for the end of a process that has been told, or kill it; say how it ended."""
+    end = boot_time() + _END
+    while process.poll() is None and boot_time() < end:
+        await asyncio.sleep(0.01)
+    if process.poll() is None:
+        process.kill()
+        while process.poll() is None:
+            await asyncio.sleep(0.01)
+    code = process.returncode
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
