@@ -20,7 +20,11 @@ from petsage_grpc.core.units import Duration, Size, parse_duration, parse_size
 from petsage_grpc.errors import PackageError, SettingsError
 from petsage_grpc.installed import describe_error
 from petsage_grpc.settings import (
-    BadSettingError, CheckSettings, FeatureSettings, Settings, dotted,
+    BadSettingError,
+    CheckSettings,
+    FeatureSettings,
+    Settings,
+    dotted,
 )  # fmt: skip
 from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
 

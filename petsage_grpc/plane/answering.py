@@ -76,13 +76,13 @@ class Answering:
         finally:
             self._put(("ended", name), ("ended", name, run, wrong))
 
-    async def _run(self, name: str, check: Check, run: int, timeout: float) -> str:
+    async def _run(self, name: str, check: Check, run: int, limit: float) -> str:
         def tell(*, waiting: bool) -> None:
             self._put(("line", name), ("line", name, run, waiting))
 
         check.doing, check.in_line = "", tell
         say = partial(self._say_doing, name, check, run)
-        saying = asyncio.get_running_loop().call_later(_TELL_AFTER * timeout, say)
+        saying = asyncio.get_running_loop().call_later(_TELL_AFTER * limit, say)
         try:
             await run_check(check)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the run's result

@@ -4,6 +4,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import MutableSequence
+from pathlib import Path
 from typing import Final, Self
 
 __all__ = ["APPLICATION", "MOST_CELLS", "PLANE", "Cells"]
@@ -36,7 +37,7 @@ class Cells:
             descriptor = os.memfd_create("petsage-heartbeats")
         else:
             descriptor, path = tempfile.mkstemp(prefix="petsage-heartbeats-")
-            os.unlink(path)
+            Path(path).unlink()
         os.ftruncate(descriptor, MOST_CELLS * _SIZE)
         return cls(descriptor)
 

@@ -4,12 +4,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import multiprocessing.spawn
-import os
-import signal
 import socket
 import subprocess
-import sys
 import threading
 from array import array
 from collections.abc import Callable, Mapping
@@ -22,11 +18,12 @@ from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.clock import boot_time
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.errors import BindError, PetsageError, PlaneError
+from petsage_grpc.errors import PetsageError, PlaneError
 from petsage_grpc.plane.answering import Answering
 from petsage_grpc.plane.cells import APPLICATION, MOST_CELLS, PLANE, Cells
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
+from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, spawn
 from petsage_grpc.plane.process_table import checks_here, table_for
 from petsage_grpc.settings import CheckSettings, Settings
 
@@ -44,12 +41,6 @@ _PATIENCE: Final = 5.0
 _MOST_REPORTS: Final = 32
 _BEATS_IN_SILENCE: Final = 10
 _LOOK_EVERY: Final = 1.0
-_CHILD: Final = "petsage_grpc.plane.child"
-_MASKED: Final = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
-)  # fmt: skip
-"""The signals that are the application's: the plane's process ends with it, and not before."""
-
 _log = logging.getLogger("petsage_grpc.plane")
 
 
@@ -147,7 +138,7 @@ class ProcessHost:
         self._cells.close()
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)  # the process inherits it
+        leave_signals_alone()
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
                 runner.run(self._live())
@@ -190,7 +181,7 @@ class ProcessHost:
         self._told = told
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = process = _spawn(theirs.fileno(), self._cells.descriptor)
+            self._process = process = spawn(theirs.fileno(), self._cells.descriptor)
         self._cells[PLANE][0] = 0.0
         self._link = await Link.open(ours, told.put_nowait, lambda: told.put_nowait(None))
         try:
@@ -202,7 +193,7 @@ class ProcessHost:
             link, self._link = self._link, None
             self._answering.abandon()
             link.close()
-            code = await _end_of(process)
+            code = await end_of(process, _END)
         if not self._stopping.is_set():
             _log.error("the plane's process has ended (%s): starting another", code)
 
@@ -332,39 +323,3 @@ class ProcessHost:
         assert self._loop is not None, "it has not been started"
         with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
             self._loop.call_soon_threadsafe(call)
-
-
-def _spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
-    """Start the process: anew, and not as a copy of this one, whose threads it would lack."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path),
-        "PYTHONSAFEPATH": "1",
-        "GRPC_VERBOSITY": "NONE",
-    }
-    executable = multiprocessing.spawn.get_executable()
-    if not executable:
-        raise PlaneError(
-            "the interpreter's program is not known: name it with multiprocessing.set_executable()"
-        )
-    command = [os.fsdecode(executable), "-m", _CHILD, str(link), str(cells), str(os.getpid())]
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True,
-            pass_fds=(link, cells), env=environment, process_group=0,
-        )  # fmt: skip
-    except OSError as error:
-        raise PlaneError(f"the plane's process can not be started: {error}") from None
-
-
-async def _end_of(process: "subprocess.Popen[bytes]") -> str:
-    """Wait for the end of a process that has been told, or kill it; say how it ended."""
-    end = boot_time() + _END
-    while process.poll() is None and boot_time() < end:
-        await asyncio.sleep(0.01)
-    if process.poll() is None:
-        process.kill()
-        while process.poll() is None:
-            await asyncio.sleep(0.01)
-    code = process.returncode
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,4 +1,4 @@
-"""Checks of the application as its plane's process sees them: asked, and heard of, over the link."""
+"""Checks of the application, as its plane's process has them: asked, or heard of."""
 
 import asyncio
 import itertools

@@ -15,7 +15,7 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc._memory import trim_memory
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
-from petsage_grpc.rpc.hops import HopContext, Hops
+from petsage_grpc.rpc.hops import HopContext, Hops, Metadata
 
 __all__ = ["MAX_LISTED", "HealthServicer"]
 
@@ -117,15 +117,23 @@ class HealthServicer:
         """Make the handlers of calls by other services' checks, which say so in a header."""
         return {f"/{HEALTH_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(self._check_hop)}
 
-    async def _check_hop(self, raw: bytes, context: HopContext) -> bytes:
-        context.set_trailing_metadata(self._hops.tell())
-        return await self._check(raw, context, self._hops.read(context.invocation_metadata()))
+    async def answer_hop(
+        self, name: str, metadata: Metadata | None
+    ) -> tuple[Status, tuple[tuple[str, str], ...]]:
+        """Say what a name answers who asks with these headers, and with which trailers."""
+        return self._names.read(name, self._hops.read(metadata)), self._hops.tell()
 
-    async def _check(
-        self, raw: bytes, context: Context, hops: frozenset[str] = frozenset()
-    ) -> bytes:
+    async def _check_hop(self, raw: bytes, context: HopContext) -> bytes:
         name = await self._read_name(raw, context)
-        status = self._names.read(name, hops)
+        status, trailers = await self.answer_hop(name, context.invocation_metadata())
+        context.set_trailing_metadata(trailers)
+        return await self._respond(name, status, context)
+
+    async def _check(self, raw: bytes, context: Context) -> bytes:
+        name = await self._read_name(raw, context)
+        return await self._respond(name, self._names.read(name), context)
+
+    async def _respond(self, name: str, status: Status, context: Context) -> bytes:
         if status is Status.SERVICE_UNKNOWN:
             await abort(context, "NOT_FOUND", f"unknown health name {quote(name)}")
         return _RESPONSES[status]

@@ -20,7 +20,7 @@ from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.settings_listen import parse_listen
 
-__all__ = ["Server"]
+__all__ = ["Server", "make_handlers"]
 
 _PENDING: Final = 100_000
 _KEEPALIVE_TIME_MS: Final = 60_000
@@ -60,8 +60,42 @@ class _Methods(grpc.GenericRpcHandler):
         return self._handlers.get(method)
 
 
+def make_handlers(
+    health: HealthServicer,
+    smoke_test: SmokeTestServicer | None = None,
+    mounted: Sequence[Services] = (),
+    *,
+    told: Sequence[str] = (),
+    reflection: bool,
+    stopping: asyncio.Event,
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Make what a grpc.aio server needs to serve these, reflection too where it is wanted.
+
+    Args:
+        health: answers grpc.health.v1.Health.
+        smoke_test: answers petsage.v1.SmokeTestService.
+        mounted: the services of others.
+        told: further services of the same server, of which reflection tells.
+        reflection: whether it says which services there are.
+        stopping: ends the calls of reflection, which tools keep open for long.
+    """
+    handlers, names = health.handlers(), [HEALTH_SERVICE]
+    if smoke_test is not None:
+        handlers |= smoke_test.handlers()
+        names.append(SMOKE_TEST_SERVICE)
+    for services in mounted:
+        handlers |= services.methods
+        names += services.service_names
+    if reflection:
+        from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
+
+        handlers |= reflection_handlers(dict.fromkeys((*names, *told)), stopping)
+    others = [handler for services in mounted for handler in services.handlers]
+    return (_Methods(handlers, health.hop_handlers()), *others)
+
+
 class Server:
-    """A grpc.aio server with both services, those of others, and reflection where it is wanted.
+    """A grpc.aio server with its limits, on the running event loop.
 
     Args:
         health: answers grpc.health.v1.Health.
@@ -74,7 +108,7 @@ class Server:
     def __init__(
         self,
         health: HealthServicer,
-        smoke_test: SmokeTestServicer,
+        smoke_test: SmokeTestServicer | None = None,
         mounted: Sequence[Services] = (),
         *,
         reflection: bool,
@@ -95,28 +129,29 @@ class Server:
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ]
         )
-        handlers = health.handlers() | smoke_test.handlers()
-        names = [HEALTH_SERVICE, SMOKE_TEST_SERVICE]
-        for services in mounted:
-            handlers |= services.methods
-            names += services.service_names
-        if reflection:
-            from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
+        self._server.add_generic_rpc_handlers(
+            make_handlers(
+                health, smoke_test, mounted, reflection=reflection, stopping=self._stopping
+            )
+        )
 
-            handlers |= reflection_handlers(names, self._stopping)
-        others = [handler for services in mounted for handler in services.handlers]
-        self._server.add_generic_rpc_handlers((_Methods(handlers, health.hop_handlers()), *others))
+    def bind(self, listen: Iterable[str], setting: str = "--listen") -> None:
+        """Take every address; it answers there once it is started.
 
-    async def start(self, listen: Iterable[str]) -> None:
-        """Bind every address and answer from then on.
+        Args:
+            listen: the addresses.
+            setting: where others could be chosen.
 
-        Raises BindError when one can not be had; nothing listens then.
+        Raises BindError when one can not be had; nothing answers then.
         """
         # All are looked at before one is bound: grpc can not give back a port that it has bound.
-        found = [(address, _find(address)) for address in listen]
+        found = [(address, _find(address, setting)) for address in listen]
         self.addresses = tuple(
             bound for address, places in found for bound in self._bind(address, places)
         )
+
+    async def start(self) -> None:
+        """Answer from now on."""
         await self._server.start()
 
     async def stop(self, grace: float | None) -> None:
@@ -145,7 +180,7 @@ class Server:
             ) from None
 
 
-def _find(address: str) -> list[str]:
+def _find(address: str, setting: str) -> list[str]:
     """Find what is to be bound for an address, and make sure that nobody has it.
 
     Raises BindError.
@@ -154,10 +189,10 @@ def _find(address: str) -> list[str]:
     if port < 0:
         _free_unix_socket(address, Path(host))
         return [host]
-    return _resolve(address, host, port)
+    return _resolve(address, host, port, setting)
 
 
-def _resolve(address: str, host: str, port: int) -> list[str]:
+def _resolve(address: str, host: str, port: int, setting: str) -> list[str]:
     """Find the numeric addresses of a host on which the port is free, IPv6 ones in brackets.
 
     grpc would be content when one of a name's addresses is free; a client could then reach
@@ -177,13 +212,13 @@ def _resolve(address: str, host: str, port: int) -> list[str]:
             _try_bind(family, sockaddr)
         except OSError as error:
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise BindError(f"can not listen on {address}: {_why(error, port)}") from None
+                raise BindError(f"can not listen on {address}: {_why(error, port, setting)}") from None
             absent = error
             continue
         numeric = str(sockaddr[0])
         free.append(f"[{numeric}]" if family == socket.AF_INET6 else numeric)
     if absent is not None and not free:
-        raise BindError(f"can not listen on {address}: {_why(absent, port)}")
+        raise BindError(f"can not listen on {address}: {_why(absent, port, setting)}")
     return free[:1] if wildcard else free
 
 
@@ -196,13 +231,13 @@ def _try_bind(family: int, sockaddr: tuple[object, ...]) -> None:
         probe.bind(sockaddr)
 
 
-def _why(error: OSError, port: int) -> str:
+def _why(error: OSError, port: int, setting: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken: stop what listens there, or choose another with --listen"
+        return f"port {port} is taken: stop what listens there, or choose another with {setting}"
     if error.errno == errno.EACCES:
-        return f"port {port} needs privileges: choose one above 1023 with --listen"
+        return f"port {port} needs privileges: choose one above 1023 with {setting}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address: choose one of its own with --listen"
+        return f"this machine has no such address: choose one of its own with {setting}"
     return str(error.strerror)
 
 

@@ -1,0 +1,140 @@
+"""Hosts the features on an event loop, a thread and ports of their own, away from the plane."""
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from petsage_grpc.errors import PetsageError
+from petsage_grpc.plane.features import Feature, beat_of_features, mount_features
+from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop
+from petsage_grpc.plane.mirror import Mirror
+from petsage_grpc.plane.plane import Plane
+from petsage_grpc.rpc.server import Server
+from petsage_grpc.settings import CheckSettings, Settings
+
+__all__ = ["FeaturesHost"]
+
+_LAST_WAIT: Final = 0.2
+"""Seconds that a loop gets for what should take no time; one that is blocked is left behind."""
+
+_log = logging.getLogger("petsage_grpc.features")
+
+
+class FeaturesHost:
+    """The features with their server, on a thread of their own: what blocks it delays no answer.
+
+    All but its thread belongs to the plane's loop.
+
+    Args:
+        settings: what is wanted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.features: tuple[Feature, ...] = ()
+        """What has been mounted."""
+        self.checks: dict[str, CheckSettings] = {}
+        """The heartbeat of their loop, where the settings have none."""
+        self.addresses: tuple[str, ...] = ()
+        """Where their services are served."""
+        self.left_behind = False
+        """Whether its thread did not end."""
+        self._settings = settings
+        self._mounted: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._beat: Heartbeat | None = None
+        self._server: Server | None = None
+        self._thread = threading.Thread(target=self._run, name="petsage features", daemon=True)
+
+    async def mount(self) -> None:
+        """Mount all features there are on their own loop, and take the ports of their services.
+
+        Raises PackageError, SettingsError, or BindError when an address can not be had.
+        """
+        self._thread.start()
+        await asyncio.wrap_future(self._mounted)
+
+    def begin(self, plane: Plane) -> None:
+        """Serve them from now on, and show the plane's names beside them."""
+        if self._server is not None:
+            self._mirror.begin(plane)
+            self._call(self._server.start())
+
+    async def stop(self, grace: float, hurry: asyncio.Event) -> None:
+        """End their calls within `grace` seconds, or at once when it is in a hurry; then the loop.
+
+        A loop that is blocked is left behind.
+        """
+        if self._server is not None and not self._ended.done():
+            await self._stop_server(self._server, grace, hurry)
+        self._post(self._over.set)
+        await _wait(asyncio.wrap_future(self._ended), _LAST_WAIT)
+        self.left_behind = not self._ended.done()
+        if self.left_behind:
+            _log.error("the loop of the features is blocked, and is left behind")
+
+    async def _stop_server(self, server: Server, grace: float, hurry: asyncio.Event) -> None:
+        self._post(self._mirror.names.close)
+        graceful = self._call(server.stop(grace))
+        hurried = asyncio.ensure_future(hurry.wait())
+        await _wait(graceful, grace + _LAST_WAIT, hurried)
+        hurried.cancel()
+        if not graceful.done():
+            await _wait(self._call(server.stop(None)), _LAST_WAIT)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        except BaseException as error:  # noqa: BLE001 -- whoever waits for it is told
+            if not self._mounted.done():
+                self._mounted.set_exception(error)
+            else:
+                self._tell_of(error)
+        finally:
+            self._ended.set_result(None)
+
+    async def _live(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        settings = self._settings
+        self.features = mount_features(settings)
+        if self.features:
+            self._beat, self.checks = beat_of_features(settings)
+            self._bind()
+            beat_by_loop(self._beat, self._loop)
+        self._mounted.set_result(None)
+        await self._over.wait()
+
+    def _bind(self) -> None:
+        if not any(feature.methods or feature.handlers for feature in self.features):
+            return
+        settings, self._mirror = self._settings, Mirror(self._settings)
+        self._server = Server(
+            self._mirror,
+            mounted=self.features,
+            reflection=settings.reflection,
+            max_message_size=settings.max_message_size,
+        )
+        self._server.bind(settings.features_listen, "features_listen")
+        self.addresses = self._server.addresses
+
+    def _tell_of(self, error: BaseException) -> None:
+        """Say that the loop has ended though nobody wanted that, such as by SystemExit."""
+        _log.error("the loop of the features has ended: %r", error)
+        if self._beat is not None:
+            self._beat.fail(f"the loop of the features has ended: {error!r}")
+
+    def _call(self, call: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+        """Run something on the features' loop; what it raises is for the log alone."""
+        self._post(lambda: None)
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+
+    def _post(self, call: Callable[[], object]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+
+async def _wait(done: "asyncio.Future[None]", seconds: float, *others: "asyncio.Future[Any]") -> None:
+    await asyncio.wait({done, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

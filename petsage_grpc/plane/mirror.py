@@ -1,0 +1,82 @@
+"""Shows the plane's names on the event loop of the features: their clients ask on one port."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from petsage_grpc.core.clock import boot_time
+from petsage_grpc.core.fold import Answer
+from petsage_grpc.core.names import Names
+from petsage_grpc.core.status import Status
+from petsage_grpc.plane.plane import Plane
+from petsage_grpc.rpc.health import HealthServicer
+from petsage_grpc.rpc.hops import Metadata
+from petsage_grpc.settings import Settings
+
+__all__ = ["Mirror"]
+
+_SHOWN_EVERY: Final = 1.0
+"""Seconds after which all is shown again, though nothing has changed."""
+_BELIEVED: Final = 10.0
+"""Seconds without news after which nothing is SERVING here: the plane's loop must be blocked."""
+
+
+class Mirror(HealthServicer):
+    """Answers grpc.health.v1.Health as the plane does, on the event loop that runs while it is made.
+
+    It is only read: the plane's loop posts what the names answer whenever that changes.
+
+    Args:
+        settings: the limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.names = Names(boot_time)
+        """What was posted."""
+        super().__init__(
+            self.names,
+            max_watchers=settings.max_watchers,
+            max_name_length=settings.max_name_length,
+            send_timeout=settings.watch_send_timeout,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._plane: Plane | None = None
+        self._planned = False
+
+    def begin(self, plane: Plane) -> None:
+        """Begin to show its names; on the plane's loop."""
+        self._plane, self._home = plane, asyncio.get_running_loop()
+        plane.names.changed = self._plan
+        self._show_again(plane)
+
+    async def answer_hop(
+        self, name: str, metadata: Metadata | None
+    ) -> tuple[Status, tuple[tuple[str, str], ...]]:
+        """Ask the plane on its own loop: only there can be told which checks do not count."""
+        assert self._plane is not None
+        asked = self._plane.health.answer_hop(name, metadata)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._home))
+
+    def _plan(self) -> None:
+        """Post once for all that changes in this moment."""
+        if not self._planned:
+            self._planned = True
+            self._home.call_soon(self._post)
+
+    def _show_again(self, plane: Plane) -> None:
+        self._post()
+        plane.clock.call_later(_SHOWN_EVERY, lambda: self._show_again(plane))
+
+    def _post(self) -> None:
+        assert self._plane is not None
+        self._planned = False
+        until = boot_time() + _BELIEVED
+        statuses = self._plane.names.read_all()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take, statuses, until)
+
+    def _take(self, statuses: Mapping[str, Status], until: float) -> None:
+        for name in self.names.read_all().keys() - statuses.keys():
+            self.names.drop(name)
+        for name, status in statuses.items():
+            self.names.put(name, Answer(status, until))

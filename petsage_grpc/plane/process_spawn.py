@@ -1,0 +1,61 @@
+"""Starts the plane's process, and sees to its end: no copy of this one, no zombie, no signal."""
+
+import asyncio
+import contextlib
+import multiprocessing.spawn
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from petsage_grpc.errors import PlaneError
+
+__all__ = ["end_of", "leave_signals_alone", "spawn"]
+
+_CHILD: Final = "petsage_grpc.plane.child"
+_MASKED: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""The signals that are the application's: the plane's process ends with it, and not before."""
+
+
+def leave_signals_alone() -> None:
+    """Let the present thread, and each process that it starts, hear none of those signals."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
+
+
+def spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
+    """Start the process: anew, and not as a copy of this one, whose threads it would lack."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path),
+        "PYTHONSAFEPATH": "1",
+        "GRPC_VERBOSITY": "NONE",
+    }
+    executable = multiprocessing.spawn.get_executable()
+    if not executable:
+        raise PlaneError(
+            "the interpreter's program is not known: name it with multiprocessing.set_executable()"
+        )
+    command = [os.fsdecode(executable), "-m", _CHILD, str(link), str(cells), str(os.getpid())]
+    try:
+        return subprocess.Popen(  # noqa: S603 -- it is this very program
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True,
+            pass_fds=(link, cells), env=environment, process_group=0,
+        )  # fmt: skip
+    except OSError as error:
+        raise PlaneError(f"the plane's process can not be started: {error}") from None
+
+
+async def end_of(process: "subprocess.Popen[bytes]", patience: float) -> str:
+    """Wait for the end of a process, or kill it after so many seconds; say how it ended."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await loop.run_in_executor(None, process.wait, patience)
+    if process.poll() is None:
+        process.kill()
+        await loop.run_in_executor(None, process.wait)
+    code = process.returncode
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
