@@ -20,15 +20,20 @@ from petsage_grpc.errors import PetsageError
 from petsage_grpc.plane.cells import APPLICATION, PLANE, Cells
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
-from petsage_grpc.plane.relay import ASKED, BEATEN, TOLD, AskedCheck, BeatenCheck, ToldCheck
+from petsage_grpc.plane.relay import (
+    APPLICATION_CHECK,
+    ASKED,
+    BEATEN,
+    TOLD,
+    AskedCheck,
+    BeatenCheck,
+    ToldCheck,
+)
 from petsage_grpc.plane.service import Service
 from petsage_grpc.settings import CheckSettings, Settings
 from petsage_grpc.settings_load import settings_of
 
-__all__ = ["APPLICATION_CHECK", "main"]
-
-APPLICATION_CHECK: Final = "application"
-"""The heartbeat of the application's process itself."""
+__all__ = ["main"]
 
 _MOST_LINES: Final = 1_000
 """Log lines that wait for an application which does not take them."""
@@ -152,7 +157,13 @@ class _Child:
             self._apply(message)
 
     def _apply(self, message: tuple[Any, ...]) -> None:
-        """Do what the application says."""
+        """Do what the application says; a message that fails must not cost the link."""
+        try:
+            self._do(message)
+        except Exception:  # noqa: BLE001 -- whatever it is, the next one may be right
+            _log.exception("the plane's process can not do %r", message[0])
+
+    def _do(self, message: tuple[Any, ...]) -> None:
         assert self._service is not None
         plane, (what, *rest) = self._service.plane, message
         if what == "drain":

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import pickle
 import socket
 import subprocess
 import threading
@@ -18,13 +19,14 @@ from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.clock import boot_time
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.errors import PetsageError, PlaneError
+from petsage_grpc.errors import PetsageError, PlaneError, SettingsError
 from petsage_grpc.plane.answering import Answering
 from petsage_grpc.plane.cells import APPLICATION, MOST_CELLS, PLANE, Cells
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, spawn
 from petsage_grpc.plane.process_table import checks_here, table_for
+from petsage_grpc.plane.relay import APPLICATION_CHECK
 from petsage_grpc.settings import CheckSettings, Settings
 
 __all__ = ["ProcessHost"]
@@ -36,7 +38,11 @@ _END: Final = 2.0
 _SILENCE: Final = 10.0
 """Seconds without a beat of the process after which it is killed, and another one started."""
 _FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds between the end of a process and the start of the next, doubled with each that is short.
+
+It is back in two seconds all the same, and one that always fails takes less than half a core."""
+_LONG_LIFE: Final = 10.0
 _PATIENCE: Final = 5.0
 _MOST_REPORTS: Final = 32
 _BEATS_IN_SILENCE: Final = 10
@@ -59,6 +65,14 @@ class ProcessHost:
     def __init__(
         self, settings: Settings, table: Mapping[str, Any], checks: Mapping[str, CheckSettings]
     ) -> None:
+        try:
+            pickle.dumps(table)
+        except Exception as error:  # noqa: BLE001 -- pickle lets anything through
+            raise SettingsError(
+                f"a setting can not be handed to the plane's process ({error}): give plain values"
+            ) from None
+        for name in (*settings.checks, *checks):
+            _refuse_name(name)
         self._settings = settings
         self._table = table
         self._cells = Cells.make()
@@ -92,6 +106,7 @@ class ProcessHost:
 
     def add_check(self, name: str, made: CheckSettings) -> None:
         """Take in one more check, which runs in this process."""
+        _refuse_name(name)
         self._post(lambda: self._declare(name, made))
 
     def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
@@ -168,7 +183,7 @@ class ProcessHost:
                 if not self._addresses.done():
                     raise
                 _log.error("the plane's process does not start: %s", error)
-            if boot_time() - begun > _LONGEST_PAUSE:
+            if boot_time() - begun > _LONG_LIFE:
                 pause = _FIRST_PAUSE
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
@@ -323,3 +338,10 @@ class ProcessHost:
         assert self._loop is not None, "it has not been started"
         with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
             self._loop.call_soon_threadsafe(call)
+
+
+def _refuse_name(name: str) -> None:
+    if name == APPLICATION_CHECK:
+        raise SettingsError(
+            f"checks.{name}: that is the heartbeat of the application's process: name it otherwise"
+        )

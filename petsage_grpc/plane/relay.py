@@ -11,12 +11,15 @@ from petsage_grpc.core.check import Check, CheckFailedError
 from petsage_grpc.core.passive import PassiveCheck, Said
 from petsage_grpc.core.units import Duration
 
-__all__ = ["ASKED", "BEATEN", "TOLD", "AskedCheck", "BeatenCheck", "ToldCheck"]
+__all__ = ["APPLICATION_CHECK", "ASKED", "BEATEN", "TOLD", "AskedCheck", "BeatenCheck", "ToldCheck"]
 
 ASKED: Final = "asked of the application"
 BEATEN: Final = "beaten by the application"
 TOLD: Final = "reported by the application"
 """The kinds that stand, in the plane's process, for checks of the application's."""
+
+APPLICATION_CHECK: Final = "application"
+"""The heartbeat of the application's process itself."""
 
 _LOOK_AGAIN: Final = 0.05
 """Seconds from look to look for the beat that would turn a heartbeat, while one is waited for."""

@@ -1,0 +1,236 @@
+"""The application and its plane's process: each notices when the other dies or is stopped."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from petsage_grpc import HealthPlane
+from petsage_grpc.plane import process_host
+from tests.plane.planes import (
+    NOT_SERVING,
+    SERVING,
+    Application,
+    Client,
+    application,
+    planes_of,
+    running,
+)
+from tests.processes import PATIENCE
+
+APPLICATION = """
+import ctypes, os, signal, sys, threading
+from petsage_grpc import HealthPlane
+
+plane = HealthPlane.from_settings(
+    isolation="process", listen="127.0.0.1:0", checks={}, max_silence=0.5, drain_delay=0
+)
+with plane:
+    print("address", plane.address)
+    for line in sys.stdin:
+        if line == "fork\\n":
+            child = os.fork()
+            if not child:
+                signal.pause()
+            print("child", child)
+        elif line == "hold\\n":
+            ctypes.PyDLL(None).sleep(2)  # with the interpreter's lock
+            print("held")
+        elif line == "raise\\n":
+            raise ValueError("the application's own")
+        elif line == "exit\\n":
+            sys.exit()
+        elif line == "leave\\n":
+            os._exit(0)
+"""
+
+
+@pytest.fixture
+def app() -> Iterator[Application]:
+    with application(APPLICATION) as app:
+        yield app
+
+
+@pytest.fixture
+def client(app: Application) -> Iterator[Client]:
+    with Client(app.says("address")) as client:
+        client.becomes(SERVING)
+        yield client
+
+
+def eventually(true: Callable[[], object]) -> bool:
+    """Look again and again until it is so, or for too long."""
+    given_up = threading.Timer(PATIENCE, lambda: None)
+    given_up.daemon = True
+    given_up.start()
+    while given_up.is_alive():
+        if true():
+            return True
+    return False
+
+
+def can_bind(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return False
+        return True
+
+
+def assert_gone(app: Application, client: Client) -> None:
+    assert eventually(lambda: not app.planes), "an orphan"
+    assert eventually(lambda: can_bind(client.address)), "the port is taken"
+
+
+def test_a_killed_application_takes_its_plane_with_it(app: Application, client: Client) -> None:
+    seen = client.watch("liveness")
+    assert next(seen) == SERVING
+    app.signal(signal.SIGKILL)
+    assert list(seen) == [NOT_SERVING]
+    assert_gone(app, client)
+
+
+def test_a_child_of_the_application_that_lives_on_changes_nothing(
+    app: Application, client: Client
+) -> None:
+    seen = client.watch()
+    assert next(seen) == SERVING
+    app.tell("fork")
+    child = int(app.says("child"))
+    try:
+        app.signal(signal.SIGKILL)
+        assert list(seen) == [NOT_SERVING]
+        assert_gone(app, client)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["exit", "raise", "leave"])
+def test_however_the_application_ends_nothing_is_left(
+    app: Application, client: Client, way: str
+) -> None:
+    app.tell(way)
+    app.says("(end)")
+    assert app.process.wait(PATIENCE) == (1 if way == "raise" else 0)
+    assert_gone(app, client)
+    told = [line for line in app.lines if "Error" in line or "Traceback" in line]
+    assert (way == "raise") == bool(told), told
+
+
+def test_a_stopped_application_is_not_alive_and_goes_on(app: Application, client: Client) -> None:
+    seen = client.watch("liveness")
+    assert next(seen) == SERVING
+    app.signal(signal.SIGSTOP)
+    assert next(seen) == NOT_SERVING
+    assert client.check() == NOT_SERVING
+    app.signal(signal.SIGCONT)
+    assert next(seen) == SERVING
+    client.becomes(SERVING)
+
+
+def test_an_interpreter_that_is_held_is_not_alive_and_goes_on(
+    app: Application, client: Client
+) -> None:
+    seen = client.watch("liveness")
+    assert next(seen) == SERVING
+    app.tell("hold")
+    assert next(seen) == NOT_SERVING
+    assert "held" not in app.lines, "it was told while the interpreter was held"
+    assert next(seen) == SERVING
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_are_the_applications(
+    app: Application, client: Client, number: signal.Signals
+) -> None:
+    (child,) = app.planes
+    os.kill(child, number)
+    assert client.check() == SERVING
+    assert app.planes == [child]
+
+
+@pytest.fixture
+def plane() -> HealthPlane:
+    plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks={}, isolation="process")
+    plane.set("on", serving=True)
+    plane.set("off", serving=False)
+    return plane
+
+
+def test_a_killed_plane_is_back_on_its_port_and_knows_what_was_said(plane: HealthPlane) -> None:
+    with running(plane) as client:
+        plane.heartbeat("worker", max_silence=60)()
+        plane.set("later", serving=False, ttl=60)
+        client.becomes(SERVING)
+        (killed,) = planes_of(os.getpid())
+        os.kill(killed, signal.SIGKILL)
+        assert eventually(lambda: planes_of(os.getpid()) not in ([], [killed]))
+        client.becomes(SERVING)
+        told = client.smoke_test()
+        assert [check.name for check in told.checks] == ["application", "worker"]
+        names = {override.name: override.serving for override in told.overrides}
+        assert names == {"on": True, "off": False, "later": False}
+        assert client.check("off") == client.check("later") == NOT_SERVING
+
+
+def test_a_plane_that_drains_still_does_so_after_its_death(plane: HealthPlane) -> None:
+    with running(plane) as client:
+        client.becomes(SERVING)
+        plane.drain()
+        client.becomes(NOT_SERVING)
+        (killed,) = planes_of(os.getpid())
+        os.kill(killed, signal.SIGKILL)
+        assert eventually(lambda: planes_of(os.getpid()) not in ([], [killed]))
+        client.becomes(SERVING, "liveness")
+        assert client.check() == NOT_SERVING
+
+
+def test_a_plane_that_is_stuck_is_replaced(
+    plane: HealthPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_host, "_SILENCE", 1.5)
+    monkeypatch.setattr(process_host, "_END", 0.05)
+    with running(plane) as client:
+        client.becomes(SERVING)
+        (stuck,) = planes_of(os.getpid())
+        os.kill(stuck, signal.SIGSTOP)
+        assert eventually(lambda: planes_of(os.getpid()) not in ([], [stuck]))
+        client.becomes(SERVING)
+
+
+def test_a_plane_that_is_stuck_does_not_hold_up_the_application(
+    plane: HealthPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_host, "_END", 0.05)
+    with running(plane) as client:
+        client.becomes(SERVING)
+        (stuck,) = planes_of(os.getpid())
+        os.kill(stuck, signal.SIGSTOP)
+        beat = plane.heartbeat("worker")
+        for number in range(1_000):
+            beat()
+            beat.fail(f"number {number}")
+            plane.set("it", serving=False, reason=f"{number} " + 500 * "x")
+    assert planes_of(os.getpid()) == []
+
+
+def test_a_forked_worker_can_beat(plane: HealthPlane) -> None:
+    beat = plane.heartbeat("worker", max_silence=0.3)
+    with running(plane) as client:
+        client.becomes(NOT_SERVING)
+        worker = os.fork()
+        if not worker:
+            while True:
+                beat()
+        try:
+            client.becomes(SERVING)
+        finally:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+        client.becomes(NOT_SERVING)
