@@ -108,7 +108,7 @@ class Observer:
         options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50),
                    ("grpc.min_reconnect_backoff_ms", 20)]  # fmt: skip
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{port}", options=options)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
         self.answers: list[tuple[float, str, int]] = []
 
     async def ask(self) -> dict[str, int]:

@@ -1,261 +1,30 @@
-"""The plane's process: it answers whatever the application does, and ends with it."""
+"""The program of the plane's process: from its first moment on it ends with the application."""
 
-import asyncio
-import contextlib
-import logging
 import os
-import socket
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
-
-from petsage_grpc.checks import KINDS
-from petsage_grpc.core.check import Check
-from petsage_grpc.core.clock import boot_time
-from petsage_grpc.core.fold import LIVENESS, READINESS, STARTUP
-from petsage_grpc.core.passive import Said
-from petsage_grpc.core.policy import Policy
-from petsage_grpc.core.units import Duration
-from petsage_grpc.errors import PetsageError
-from petsage_grpc.plane.cells import APPLICATION, PLANE, Cells
-from petsage_grpc.plane.link import Link
-from petsage_grpc.plane.loop import PlaneLoop
-from petsage_grpc.plane.relay import (
-    APPLICATION_CHECK,
-    ASKED,
-    BEATEN,
-    TOLD,
-    AskedCheck,
-    BeatenCheck,
-    ToldCheck,
-)
-from petsage_grpc.plane.service import Service
-from petsage_grpc.settings import CheckSettings, Settings
-from petsage_grpc.settings_load import settings_of
+import threading
+from typing import Final
 
 __all__ = ["main"]
 
-_MOST_LINES: Final = 1_000
-"""Log lines that wait for an application which does not take them."""
-_BEAT_EVERY: Final = 1.0
-_LOOK_EVERY: Final = 0.25
-_LAST_WORDS: Final = 0.3
-"""Seconds in which watchers are told that the application is gone."""
-
-_log = logging.getLogger("petsage_grpc.plane")
-
-
-class _LinkHandler(logging.Handler):
-    """Hands lines over to the application, whose handlers they are for."""
-
-    def __init__(self, child: "_Child") -> None:
-        super().__init__()
-        self._child = child
-        self._count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        link = self._child.link
-        if link is not None and link.backlog < _MOST_LINES:
-            self._count += 1
-            text = self._child.redact(self.format(record))
-            self._child.put(("log", self._count), ("log", record.levelno, record.name, text))
-
-
-class _Child:
-    """The plane's process, from the first message of the application to the last.
-
-    Args:
-        parent: the application's process.
-        cells: the times of the heartbeats.
-    """
-
-    def __init__(self, parent: int, cells: Cells) -> None:
-        self._parent = parent
-        self._cells = cells
-        self.link: Link | None = None
-        self._loop = asyncio.get_running_loop()
-        self._greeted: asyncio.Future[tuple[Mapping[str, Any], Mapping[str, int]]] = (
-            self._loop.create_future()
-        )
-        self._over: asyncio.Future[float | None] = self._loop.create_future()
-        self._service: Service | None = None
-        self._early: list[tuple[Any, ...]] = []
-
-    async def live(self, end: socket.socket) -> None:
-        """Serve until the application says stop, or is gone."""
-        self.link = await Link.open(end, self._hear, self._lost)
-        self._watch_parent()
-        table, heartbeats = await self._greeted
-        try:
-            service = await self._start(settings_of(table), heartbeats)
-        except PetsageError as error:
-            self._put("end", ("refused", type(error).__name__, str(error)))
-            self.link.close()
-            return
-        self.put("start", ("listening", service.addresses))
-        grace = await self._over
-        if grace is None:
-            service.plane.names.abandon()
-            await service.stop(_LAST_WORDS)
-        else:
-            await service.stop(grace)
-            self.link.close()
-
-    def redact(self, text: str) -> str:
-        """Replace what the checks hide in a text."""
-        return text if self._service is None else self._service.redact(text)
-
-    def put(self, key: object, message: tuple[Any, ...]) -> None:
-        """Tell the application something; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has closed
-            self._loop.call_soon_threadsafe(self._put, key, message)
-
-    def _put(self, key: object, message: tuple[Any, ...]) -> None:
-        if self.link is not None:
-            self.link.put(key, message)
-
-    async def _start(self, settings: Settings, heartbeats: Mapping[str, int]) -> Service:
-        logging.getLogger().setLevel(settings.log_level)
-        logging.getLogger().addHandler(_LinkHandler(self))
-        service = Service(settings, features=())
-        for name, made in service.checks.items():
-            self._connect(name, made.check, heartbeats.get(name, 0))
-        await service.start()
-        self._service = service
-        own = BeatenCheck(max_silence=settings.max_silence)
-        policy = Policy(gates=(READINESS, STARTUP, LIVENESS))
-        self._add(APPLICATION_CHECK, BEATEN, own, policy, APPLICATION)
-        for message in self._early:
-            self._apply(message)
-        self._early.clear()
-        self._beat()
-        return service
-
-    def _connect(self, name: str, check: Check, cell: int) -> None:
-        if isinstance(check, AskedCheck):
-            check.ask = lambda what, run: self._put((what, name), (what, name, run))
-        elif isinstance(check, BeatenCheck):
-            check.keep_in(self._cells[cell])
-
-    def _add(self, name: str, kind: str, check: Check, policy: Policy, cell: int) -> None:
-        assert self._service is not None
-        self._connect(name, check, cell)
-        self._service.plane.add_check(name, CheckSettings(kind, check, policy))
-
-    def _beat(self) -> None:
-        self._cells[PLANE][0] = boot_time()
-        self._loop.call_later(_BEAT_EVERY, self._beat)
-
-    def _hear(self, message: tuple[Any, ...]) -> None:
-        if message[0] == "hello":
-            self._greeted.set_result(message[1:])
-        elif message[0] == "stop":
-            self._end(message[1])
-        elif self._service is None:
-            self._early.append(message)
-        else:
-            self._apply(message)
-
-    def _apply(self, message: tuple[Any, ...]) -> None:
-        """Do what the application says; a message that fails must not cost the link."""
-        try:
-            self._do(message)
-        except Exception:  # noqa: BLE001 -- whatever it is, the next one may be right
-            _log.exception("the plane's process can not do %r", message[0])
-
-    def _do(self, message: tuple[Any, ...]) -> None:
-        assert self._service is not None
-        plane, (what, *rest) = self._service.plane, message
-        if what == "drain":
-            plane.monitor.drain()
-        elif what == "word":
-            self._say(*rest)
-        elif what == "check":
-            self._take_in(*rest)
-        elif (made := plane.checks.get(rest[0])) is not None:
-            self._tell(what, made.check, *rest[1:])
-
-    def _take_in(
-        self, name: str, kind: str, policy: Policy, max_silence: float | None, cell: int
-    ) -> None:
-        check: Check = AskedCheck()
-        if max_silence is not None:
-            passive = BeatenCheck if cell else ToldCheck
-            check = passive(max_silence=Duration(max_silence))
-        self._add(name, kind, check, policy, cell)
-
-    def _tell(self, what: str, check: Check, *rest: Any) -> None:  # noqa: ANN401 -- as they come
-        """Hand on what is said of a run, or of a check that is reported."""
-        if isinstance(check, AskedCheck):
-            if what == "ended":
-                check.end(*rest)
-            elif what == "line":
-                check.wait_in_line(rest[0], waiting=rest[1])
-            elif what == "doing":
-                check.say_doing(*rest)
-            elif what == "soon":
-                check.run_soon()
-        elif isinstance(check, ToldCheck | BeatenCheck) and what == "reports":
-            for at, error in rest[0]:
-                check.take(Said(at, error))
-
-    def _say(
-        self,
-        name: str,
-        lasting: tuple[bool, str] | None,
-        passing: tuple[bool, str, float] | None,
-    ) -> None:
-        """Put what is said of a name in the place of all that was said before."""
-        assert self._service is not None
-        plane = self._service.plane
-        if lasting is None:
-            plane.take_back(name)
-        else:
-            plane.say(name, serving=lasting[0], reason=lasting[1], ttl=None)
-        if passing is not None and (left := passing[2] - boot_time()) > 0:
-            plane.say(name, serving=passing[0], reason=passing[1], ttl=left)
-
-    def _lost(self) -> None:
-        self.link = None
-        self._end(None)
-
-    def _end(self, grace: float | None) -> None:
-        """End: in good order within the grace time, or at once without one."""
-        if not self._greeted.done():
-            os._exit(0)
-        if not self._over.done():
-            self._over.set_result(grace)
-
-    def _watch_parent(self) -> None:
-        """Notice when the application's process ends, even if a child of it holds the link."""
-        with contextlib.suppress(AttributeError, OSError):
-            descriptor = os.pidfd_open(self._parent)
-            self._loop.add_reader(descriptor, self._parent_ended, descriptor)
-        self._look_for_parent()
-
-    def _parent_ended(self, descriptor: int) -> None:
-        self._loop.remove_reader(descriptor)
-        self._lost()
-
-    def _look_for_parent(self) -> None:
-        if os.getppid() != self._parent:
-            self._lost()
-        else:
-            self._loop.call_later(_LOOK_EVERY, self._look_for_parent)
+_LOOK_EVERY: Final = 0.05
 
 
 def main() -> None:
     """Run the plane's process, as the application has started it."""
     link, cells, parent = map(int, sys.argv[1:])
-    for kind, cls in ((ASKED, AskedCheck), (BEATEN, BeatenCheck), (TOLD, ToldCheck)):
-        KINDS[kind] = f"{cls.__module__}:{cls.__name__}"
+    watched = threading.Event()
 
-    async def live() -> None:
-        child = _Child(parent, Cells(cells))
-        await child.live(socket.socket(fileno=link))
+    def watch() -> None:
+        while not watched.wait(_LOOK_EVERY):
+            if os.getppid() != parent:
+                os._exit(0)
 
-    with asyncio.Runner(loop_factory=PlaneLoop) as runner:
-        runner.run(live())
+    # The imports take a while, and the application may die meanwhile.
+    threading.Thread(target=watch, daemon=True).start()
+    from petsage_grpc.plane.child_service import serve  # noqa: PLC0415 -- they are after this
+
+    serve(link, cells, parent, watched.set)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ _END: Final = 2.0
 _SILENCE: Final = 10.0
 """Seconds without a beat of the process after which it is killed, and another one started."""
 _FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 0.5
 """Seconds between the end of a process and the start of the next, doubled with each that is short.
 
-It is back in two seconds all the same, and one that always fails takes less than half a core."""
+It is back in two seconds all the same, and one that always fails takes half a core at most."""
 _LONG_LIFE: Final = 10.0
 _PATIENCE: Final = 5.0
 _MOST_REPORTS: Final = 32
