@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test demo faults lint types stubs stubs-check clients client-tests bench \
-	bench-detection clean
+	bench-detection bench-trouble clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev ## measure against the reference (needs h2load)
 
 bench-detection: $(VENV)/.dev ## time how soon real faults are seen (needs root and the servers)
 	@$(BIN)/python benchmarks/detection.py
+
+bench-trouble: $(VENV)/.dev ## show who still answers while the application is in trouble
+	@$(BIN)/python benchmarks/trouble.py
 
 clean: ## remove what the other commands have made
 	@rm -rf $(VENV) build dist tests/clients/bin .mypy_cache .pytest_cache .ruff_cache

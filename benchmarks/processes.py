@@ -2,24 +2,26 @@
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Self, TextIO, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from report import BenchError
 
 __all__ = [
-    "AIO", "HERE", "OURS", "SYNC", "Memory", "Server", "alternate", "checking", "free_port",
-    "running",
+    "AIO", "HERE", "OURS", "SYNC", "Memory", "Server", "Talker", "alternate", "checking",
+    "descendants", "free_port", "running", "talking",
 ]  # fmt: skip
 
 AIO: Final = "grpc.aio"
@@ -43,6 +45,16 @@ class Memory:
     proportional: float | None
     """With each shared page divided by those who share it; None where it may not be read."""
 
+    @classmethod
+    def of(cls, *pids: int) -> Self:
+        """Say what these processes have together now."""
+        resident = sum(_mebibytes(Path(f"/proc/{pid}/status"), "VmRSS") for pid in pids)
+        try:
+            proportional = (_mebibytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids)
+            return cls(resident, sum(proportional))
+        except OSError:
+            return cls(resident, None)
+
 
 @dataclass(frozen=True)
 class Server:
@@ -60,17 +72,86 @@ class Server:
 
     def memory(self) -> Memory:
         """Say what it has in memory now."""
-        resident = _mebibytes(Path(f"/proc/{self.pid}/status"), "VmRSS")
-        try:
-            return Memory(resident, _mebibytes(Path(f"/proc/{self.pid}/smaps_rollup"), "Pss"))
-        except OSError:
-            return Memory(resident, None)
+        return Memory.of(self.pid)
 
     def prove_serving(self) -> None:
         """Ask for the overall health with a real client; BenchError unless it is SERVING."""
         with _open_channel(self.address) as channel:
             if not _is_serving(health_pb2_grpc.HealthStub(channel)):  # type: ignore[no-untyped-call]
                 raise BenchError(f"the server on {self.address} is not serving")
+
+
+@dataclass(frozen=True)
+class Talker:
+    """A process that is told what to do, and answers, line by line."""
+
+    name: str
+    process: "subprocess.Popen[str]"
+    log: TextIO
+
+    def say(self, line: str) -> None:
+        """Tell it something."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: whoever waits for its answer says so
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Wait for its next line. Raises BenchError when it does not come."""
+        assert self.process.stdout is not None
+        watchdog = threading.Timer(_START_TIMEOUT, self.process.kill)
+        watchdog.start()
+        line = self.process.stdout.readline()
+        watchdog.cancel()
+        if not line:
+            raise BenchError(f"{self.name} ended instead of answering; {_last_words(self.log)}")
+        return line.rstrip("\n")
+
+    def wait_until_serving(self, port: int) -> None:
+        """Wait until it says SERVING there. Raises BenchError when it does not."""
+        try:
+            _wait_until_serving(self.process, port)
+        except BenchError as error:
+            raise BenchError(f"{self.name}: {error}; {_last_words(self.log)}") from None
+
+
+@contextmanager
+def talking(name: str, command: Sequence[str]) -> Iterator[Talker]:
+    """Run a script of ours inside of the block, and end all that it has started after it.
+
+    Args:
+        name: how it is called where it fails.
+        command: the file beside this one, and its arguments.
+    """
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / command[0]), *command[1:]],
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        with process:
+            try:
+                yield Talker(name, process, log)
+            finally:
+                started = descendants(process.pid)
+                process.kill()
+                for pid in started:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """Find the processes that a process has started, and those that they have."""
+    found: list[int] = []
+    with suppress(OSError):  # it has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 @contextmanager
@@ -126,22 +207,27 @@ def _serving(
             try:
                 _wait_until_serving(process, port)
             except BenchError as error:
-                log.seek(0)
-                said = log.read().strip().rpartition("\n")[2] or "nothing"
-                raise BenchError(f"{name}: {error}; it said last: {said}") from None
+                raise BenchError(f"{name}: {error}; {_last_words(log)}") from None
             yield Server(f"127.0.0.1:{port}", process.pid, time.monotonic() - started)
         finally:
             process.kill()
             process.wait()
 
 
-def alternate(takes: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, list[_T]]:
+def _last_words(log: TextIO) -> str:
+    log.seek(0)
+    return f"it said last: {log.read().strip().rpartition(chr(10))[2] or 'nothing'}"
+
+
+def alternate(
+    takes: Mapping[str, Callable[[], _T]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[_T]]:
     """Take each once a round, there and back by turns, so that what drifts hits all alike.
 
     A round before them warms up and is discarded.
     """
     samples: dict[str, list[_T]] = {name: [] for name in takes}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         names = list(takes) if number % 2 else list(takes)[::-1]
         for name in names:
             sample = takes[name]()
@@ -171,7 +257,7 @@ def free_port() -> int:
     raise BenchError("no port is free from 20000 to 32767")
 
 
-def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_serving(process: "subprocess.Popen[Any]", port: int) -> None:
     """Poll tightly; open a channel only when somebody listens, for it would back off."""
     give_up = time.monotonic() + _START_TIMEOUT
 

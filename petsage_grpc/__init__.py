@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from petsage_grpc.plane.features import Feature
     from petsage_grpc.plane.health_plane import HealthPlane
     from petsage_grpc.plane.heartbeats import Heartbeat
+    from petsage_grpc.plane.mounted import MountedPlane
 
 __all__ = [
     "BindError", "Check", "CheckFailedError", "Duration", "Feature", "HealthPlane", "Heartbeat",
-    "PetsageError", "PlaneError", "SettingsError", "Size", "__version__",
+    "MountedPlane", "PetsageError", "PlaneError", "SettingsError", "Size", "__version__",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ _HOMES = {
     "Feature": "petsage_grpc.plane.features",
     "HealthPlane": "petsage_grpc.plane.health_plane",
     "Heartbeat": "petsage_grpc.plane.heartbeats",
+    "MountedPlane": "petsage_grpc.plane.mounted",
     "PetsageError": "petsage_grpc.errors",
     "PlaneError": "petsage_grpc.errors",
     "SettingsError": "petsage_grpc.errors",

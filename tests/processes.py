@@ -92,7 +92,8 @@ def started(
 
 @contextlib.contextmanager
 def served(*arguments: str, **variables: str) -> Iterator[Served]:
-    """Run `serve` on a free port until the end of the block."""
+    """Run `serve` on free ports until the end of the block."""
+    variables = {"PETSAGE_FEATURES_LISTEN": "127.0.0.1:0"} | variables
     listen = [] if any("listen" in argument for argument in arguments) else ["--listen=127.0.0.1:0"]
     pipe, same = subprocess.PIPE, subprocess.STDOUT
     with started("serve", *listen, *arguments, stdout=pipe, stderr=same, **variables) as process:

@@ -72,12 +72,22 @@ def serving(environment: Path) -> Iterator[Served]:
         patch.setattr(processes, "PETSAGE", command)
         with served() as process:
             process.wait_for("check paws is passing")
+            process.wait_for("check features is passing")
             yield process
 
 
 @pytest.fixture(scope="module")
 def channel(serving: Served) -> Iterator[grpc.Channel]:
+    """To the plane."""
     with grpc.insecure_channel(serving.address) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def features(serving: Served) -> Iterator[grpc.Channel]:
+    """To the services of the features."""
+    address = serving.wait_for(r"the features listen on (\S+)")[1]
+    with grpc.insecure_channel(address) as made:
         yield made
 
 
@@ -96,26 +106,38 @@ def health(channel: grpc.Channel, name: str) -> int:
     return answer.status  # type: ignore[no-any-return]
 
 
+def watched(channel: grpc.Channel, name: str, status: int) -> bool:
+    """Wait until a name has the status; say whether it has."""
+    stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
+    found = any(answer.status == status for answer in watch)
+    watch.cancel()
+    return found
+
+
 def test_its_service_is_found_described_and_called_as_a_tool_does_it(
-    channel: grpc.Channel,
+    features: grpc.Channel,
 ) -> None:
-    assert PAWS in services(channel)
-    database: Any = ProtoReflectionDescriptorDatabase(channel)
+    assert PAWS in services(features)
+    database: Any = ProtoReflectionDescriptorDatabase(features)
     file: FileDescriptorProto = database.FindFileContainingSymbol(PAWS)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     method = pool.FindServiceByName(PAWS).methods_by_name["Shake"]
     request = message_factory.GetMessageClass(method.input_type)(name="Rex")
     response = message_factory.GetMessageClass(method.output_type)
-    call: Any = channel.unary_unary(f"/{PAWS}/Shake")
+    call: Any = features.unary_unary(f"/{PAWS}/Shake")
     answer: Any = response.FromString(call(request.SerializeToString()))
     assert answer.message == "Rex shakes your hand."
 
 
-def test_its_service_has_a_health_name(channel: grpc.Channel, serving: Served) -> None:
+def test_its_service_has_a_health_name_on_both_ports(
+    channel: grpc.Channel, features: grpc.Channel, serving: Served
+) -> None:
     serving.wait_for("check disk is passing")
     serving.wait_for("check log is passing")
     assert health(channel, PAWS) == Status.SERVING
+    assert watched(features, PAWS, Status.SERVING)
 
 
 def test_its_feature_has_a_smoke_test(channel: grpc.Channel) -> None:
@@ -124,7 +146,7 @@ def test_its_feature_has_a_smoke_test(channel: grpc.Channel) -> None:
     assert answer.status == pb.STATUS_OK
     assert [check.name for check in answer.checks] == ["paws"]
     whole = smoke(channel)
-    assert [check.name for check in whole.checks] == ["disk", "log", "paws"]
+    assert [check.name for check in whole.checks] == ["disk", "log", "features", "paws"]
     assert list(whole.features) == ["paws"]
 
 

@@ -13,7 +13,7 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
 from petsage_grpc.rpc.health import MAX_LISTED
 from petsage_grpc.settings import Settings
-from tests.processes import served
+from tests.processes import python, served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,13 +71,45 @@ def test_the_commands_of_the_readme_are_in_the_makefile() -> None:
         assert re.search(rf"^{''.join(command)}:", makefile, flags=re.MULTILINE)
 
 
+def example(containing: str) -> str:
+    """Find the one example in Python that has this in it."""
+    found = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (code,) = [code for code in found if containing in code]
+    return str(code)
+
+
 def test_the_example_in_python_prints_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = example("insecure_channel")
     with served() as process:
         process.wait_for("check disk is passing")
         process.wait_for("check log is passing")
         exec(code.replace("127.0.0.1:50051", process.address))
     assert capsys.readouterr().out == "True PetSage Backend is awake and purring!\n"
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_the_lines_that_embed_a_plane_need_no_more_to_be_ready(isolation: str) -> None:
+    code = example("HealthPlane").replace("50051", "0").replace('"thread"', repr(isolation))
+    waiting = (
+        "import subprocess, sys\n"
+        "def serve():\n"
+        "    wait = [sys.executable, '-m', 'petsage_grpc', 'wait', plane.address]\n"
+        "    print(subprocess.run(wait, check=False).returncode)\n"
+    )
+    ran = python(waiting + code)
+    assert ran.stdout.splitlines()[-1] == "0", ran.stderr
+
+
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"),
+     *ROOT.glob("examples/*/*.md")]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+        assert (document.parent / link).exists(), link
 
 
 def test_the_figures_are_those_that_were_measured() -> None:

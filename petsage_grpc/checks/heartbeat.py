@@ -50,6 +50,7 @@ class HeartbeatCheck(PassiveCheck):
 
     def connect(self, now: Callable[[], float], hear: Callable[[], None]) -> None:
         """Begin to pass beats on, the last one before this too."""
+        self._heard_beat = 0.0
         super().connect(now, hear)
         if self._cell[0]:
             self._tell()

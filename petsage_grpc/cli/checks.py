@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.config is None:
-            told = _reference(_mount(load_settings(environ={})))
+            told = _reference(_mount(load_settings(environ={}))[0])
         else:
             settings = load_settings(arguments.config)
-            told = _summary(arguments.config, settings, _mount(settings))
+            told = _summary(arguments.config, settings, *_mount(settings))
     except PetsageError as error:
         sys.stderr.write(f"petsage-grpc checks: {error}\n")
         return error.exit_code
@@ -51,18 +51,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _mount(settings: Settings) -> "tuple[Feature, ...]":
-    """Mount the features as `serve` does, to see whether they can be; nothing is served."""
+def _mount(settings: Settings) -> "tuple[tuple[Feature, ...], dict[str, CheckSettings]]":
+    """Mount the features as `serve` does, to see whether they can be; nothing is served.
+
+    Return them, and the check of their event loop.
+    """
     if not settings.has_features:
-        return ()
+        return (), {}
     import asyncio  # noqa: PLC0415 -- only features need what it takes to serve
 
-    from petsage_grpc.plane.features import mount_features  # noqa: PLC0415
+    from petsage_grpc.plane.features import beat_of_features, mount_features  # noqa: PLC0415
 
     async def mount() -> "tuple[Feature, ...]":
         return mount_features(settings)
 
-    return asyncio.run(mount())
+    features = asyncio.run(mount())
+    return features, beat_of_features(settings)[1] if features else {}
 
 
 def _reference(features: "Iterable[Feature]") -> str:
@@ -107,9 +111,14 @@ def _indented(text: str, by: int) -> str:
     return f"{lines}\n" if text else ""
 
 
-def _summary(path: str, settings: Settings, features: "Iterable[Feature]") -> str:
-    lines, checks = [f"{path}: all is right\n"], dict(settings.checks)
-    lines += [_line(name, check) for name, check in settings.checks.items()]
+def _summary(
+    path: str,
+    settings: Settings,
+    features: "Iterable[Feature]",
+    more: Mapping[str, CheckSettings],
+) -> str:
+    lines, checks = [f"{path}: all is right\n"], {**settings.checks, **more}
+    lines += [_line(name, check) for name, check in checks.items()]
     lines += [f"  group {_toml(n)}: {', '.join(c)}\n" for n, c in settings.groups.items()]
     for feature in features:
         checks |= feature.checks

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from petsage_grpc.cli._arguments import Parser
 
 if TYPE_CHECKING:
+    import asyncio
+
     from petsage_grpc.settings import Settings
 
 __all__ = ["main"]
@@ -34,8 +36,19 @@ class _Signals:
         if self.received > 1:  # it stops at once already; a storm of them would only slow it down
             self.ignore()
 
+    def wake(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """Have signals wake the event loop, whichever thread the system interrupts for them."""
+        import socket  # noqa: PLC0415 -- after the signals are caught
+
+        self._reading, self._writing = socket.socketpair()
+        for end in (self._reading, self._writing):
+            end.settimeout(0)
+        loop.add_reader(self._reading, self._reading.recv, 4096)
+        signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
+
     def ignore(self) -> None:
         """Let nothing disturb what is left to do: a default handler would end it with an error."""
+        signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -83,22 +96,27 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
     from petsage_grpc.plane.loop import PlaneLoop  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
 
-    async def live() -> None:
-        service, loop = Service(settings), asyncio.get_running_loop()
+    async def live() -> bool:
+        loop = asyncio.get_running_loop()
+        signals.wake(loop)
+        service = await Service.hosting(settings)
         logs.set_redactor(service.redact)
         signals.listener = lambda: loop.call_soon_threadsafe(service.request_stop)
         try:
             await service.run()
         finally:
             signals.ignore()
+        return service.left_behind
 
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
+        left_behind = False
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
-                runner.run(live())
+                left_behind = runner.run(live())
         finally:
-            if not logs.close(_LAST_LINES) and sys.exception() is None:
-                # The interpreter would wait for ever for a standard output that takes nothing.
+            if (not logs.close(_LAST_LINES) or left_behind) and sys.exception() is None:
+                # The interpreter would wait for ever for a standard output that takes nothing, or
+                # for what a feature that blocks holds.
                 os._exit(0)
     return 0

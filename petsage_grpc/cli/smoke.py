@@ -12,6 +12,7 @@ from petsage_grpc._gen.petsage.v1.smoke_test_pb2 import (
     STATUS_FAILING,
     STATUS_OK,
     CheckResult,
+    NameOverride,
     SmokeTestRequest,
     SmokeTestResponse,
     Status,
@@ -41,6 +42,7 @@ DEGRADED = 5
 """The exit code for a degraded backend, with --strict."""
 
 _METHOD = "/petsage.v1.SmokeTestService/SmokeTest"
+_SERVING = {True: "SERVING", False: "NOT_SERVING"}
 _COLUMNS = ("CHECK", "STATUS", "AGE", "LATENCY", "FAILURES", "GATES", "MESSAGE")
 
 
@@ -129,7 +131,21 @@ def _table(response: SmokeTestResponse) -> str:
     rows = [_COLUMNS, *(_row(check, now) for check in response.checks)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
+    if response.overrides:
+        lines += ["", *(printable(_override(told, now)) for told in response.overrides)]
     return "\n".join(lines) + "\n"
+
+
+def _override(told: NameOverride, now: datetime.datetime) -> str:
+    """Say what is said of a name, for how long, and what it stands over."""
+    left, by_checks = "", ""
+    if told.HasField("expires_at"):
+        seconds = (told.expires_at.ToDatetime(datetime.UTC) - now).total_seconds()
+        left = f" for {format_duration(round(max(0.0, seconds)))} more"
+    if told.HasField("serving_by_checks"):
+        by_checks = f" (by its checks: {_SERVING[told.serving_by_checks]})"
+    reason = f": {told.reason}" if told.reason else ""
+    return f"{told.name} is set {_SERVING[told.serving]}{left}{by_checks}{reason}"
 
 
 def _row(check: CheckResult, now: datetime.datetime) -> tuple[str, ...]:

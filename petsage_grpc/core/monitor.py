@@ -200,6 +200,7 @@ class Monitor:
         entry.state.since = self._clock.now()
         self._watch_staleness(entry)
         if isinstance(entry.check, PassiveCheck):
+            entry.check.wanted = True  # it may have settled in an earlier life
             entry.check.connect(self._clock.now, partial(self._hear, entry, entry.check))
             return
         self._equip(entry)

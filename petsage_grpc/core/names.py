@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
-from petsage_grpc.core.fold import Answer
+from petsage_grpc.core.fold import LIVENESS, STARTUP, Answer
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.words import Words
 
 __all__ = ["Names", "NamesClosedError", "Source", "Watcher"]
+
+
+_STAYING: Final = (LIVENESS, STARTUP)
+"""The names that a drain leaves as they are."""
 
 
 class Source(Protocol):
@@ -82,7 +86,7 @@ class Names:
     def __init__(self, now: Callable[[], float], words: Words | None = None) -> None:
         self.closed = False
         self.draining = False
-        """Whether no word makes a name SERVING any more."""
+        """Whether no word makes a name that drains SERVING any more."""
         self._abandoned = False
         self.source: Source | None = None
         """Who knows better once an answer is too old; without one it is NOT_SERVING then."""
@@ -109,7 +113,7 @@ class Names:
             return Status.NOT_SERVING
         if self._words:
             word = self._words.of(name)
-            if word is not None and not (word.serving and self.draining):
+            if word is not None and not (word.serving and self.draining and name not in _STAYING):
                 return word.status
         return self.read_checks(name, hops)
 
@@ -161,7 +165,7 @@ class Names:
         self._wake([*self._watchers])
 
     def drain(self) -> None:
-        """Let no word make a name SERVING any more."""
+        """Let no word make a name SERVING any more that drains."""
         self.draining = True
         self._wake(self._watchers)
 

@@ -74,7 +74,7 @@ class PassiveCheck(Check):
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to tell
                 loop.call_soon_threadsafe(hear)
 
-        self._now, self._tell = now, tell
+        self._now, self._tell, self._heard = now, tell, None
         if self._waiting:
             tell()
 

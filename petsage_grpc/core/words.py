@@ -113,11 +113,6 @@ class Words:
         for name in [*self._passing]:
             self._forget(name)
 
-    @property
-    def holds_until(self) -> float:
-        """The moment of the clock at which the first of the words expires."""
-        return min((word.until for word in self._passing.values()), default=_FOREVER)
-
     def _own(self, name: str) -> Word | None:
         word = self._passing.get(name)
         if word is not None and self._clock.now() < word.until:

@@ -2,12 +2,13 @@
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from petsage_grpc.errors import PackageError, SettingsError
 from petsage_grpc.installed import FEATURES, EntryPoint, describe_error, installed
+from petsage_grpc.plane.heartbeats import Heartbeat
 from petsage_grpc.plane.registry import Registry
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.services import Services
@@ -23,7 +24,10 @@ from petsage_grpc.settings import (
 )
 from petsage_grpc.settings_load import did_you_mean
 
-__all__ = ["Feature", "mount_features"]
+__all__ = ["FEATURES_CHECK", "Feature", "beat_of_features", "mount_features"]
+
+FEATURES_CHECK: Final = "features"
+"""The heartbeat of the event loop of the features."""
 
 _REFLECTION: Final = "grpc.reflection."
 """What the names of the services begin with that tell of the others."""
@@ -81,11 +85,28 @@ def mount_features(settings: Settings) -> tuple[Feature, ...]:
             raise SettingsError(f"{dotted(('features', name))}: there is no such feature; {mend}")
     features = tuple(_mount(entry, settings) for _, entry in sorted(entries.items()))
     _refuse_conflicts(features, settings)
+    heard = {name for feature in features for name in feature.beaten}
     try:
-        settings.refuse_unheard([name for feature in features for name in feature.beaten])
+        settings.refuse_unheard(heard | {FEATURES_CHECK} if features else heard)
     except BadSettingError as error:
         raise SettingsError(str(error)) from None
     return features
+
+
+def beat_of_features(settings: Settings) -> tuple[Heartbeat, dict[str, CheckSettings]]:
+    """Make the heartbeat of the features' loop, and the check for it unless the settings have one.
+
+    Raises SettingsError when they have another check of its name.
+    """
+    registry = Registry(settings.checks, settings.log_level)
+    try:
+        beat = registry.heartbeat(FEATURES_CHECK, max_silence=settings.max_silence)
+    except ValueError:
+        key = dotted(("checks", FEATURES_CHECK))
+        raise SettingsError(
+            f"{key}: the heartbeat of the features' loop has this name: name it otherwise"
+        ) from None
+    return beat, registry.checks
 
 
 def _called(name: str) -> str:
@@ -166,10 +187,12 @@ def _mount(entry: EntryPoint, settings: Settings) -> Feature:
     return feature
 
 
-def _refuse_conflicts(features: Iterable[Feature], settings: Settings) -> None:
+def _refuse_conflicts(features: Sequence[Feature], settings: Settings) -> None:
     """Raise PackageError when two have one service or check; SettingsError for an unknown check."""
     services = dict.fromkeys((HEALTH_SERVICE, SMOKE_TEST_SERVICE, *RESERVED_NAMES), "petsage-grpc")
     checks = dict.fromkeys(settings.checks, "the settings")
+    if features:
+        checks.setdefault(FEATURES_CHECK, "petsage-grpc")
     for feature in features:
         for service in feature.service_names:
             if service in services or service.startswith(_REFLECTION):

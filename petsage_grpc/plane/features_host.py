@@ -2,12 +2,12 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from petsage_grpc.errors import PetsageError
 from petsage_grpc.plane.features import Feature, beat_of_features, mount_features
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop
 from petsage_grpc.plane.mirror import Mirror
@@ -46,6 +46,7 @@ class FeaturesHost:
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._beat: Heartbeat | None = None
         self._server: Server | None = None
+        self._mirror: Mirror | None = None
         self._thread = threading.Thread(target=self._run, name="petsage features", daemon=True)
 
     async def mount(self) -> None:
@@ -58,9 +59,9 @@ class FeaturesHost:
 
     def begin(self, plane: Plane) -> None:
         """Serve them from now on, and show the plane's names beside them."""
-        if self._server is not None:
+        if self._mirror is not None:
             self._mirror.begin(plane)
-            self._call(self._server.start())
+        self._call(self._serve())
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> None:
         """End their calls within `grace` seconds, or at once when it is in a hurry; then the loop.
@@ -69,6 +70,8 @@ class FeaturesHost:
         """
         if self._server is not None and not self._ended.done():
             await self._stop_server(self._server, grace, hurry)
+        if self._mirror is not None:
+            self._mirror.end()
         self._post(self._over.set)
         await _wait(asyncio.wrap_future(self._ended), _LAST_WAIT)
         self.left_behind = not self._ended.done()
@@ -76,7 +79,8 @@ class FeaturesHost:
             _log.error("the loop of the features is blocked, and is left behind")
 
     async def _stop_server(self, server: Server, grace: float, hurry: asyncio.Event) -> None:
-        self._post(self._mirror.names.close)
+        if self._mirror is not None:
+            self._post(self._mirror.names.close)
         graceful = self._call(server.stop(grace))
         hurried = asyncio.ensure_future(hurry.wait())
         await _wait(graceful, grace + _LAST_WAIT, hurried)
@@ -91,8 +95,8 @@ class FeaturesHost:
         except BaseException as error:  # noqa: BLE001 -- whoever waits for it is told
             if not self._mounted.done():
                 self._mounted.set_exception(error)
-            else:
-                self._tell_of(error)
+            else:  # its heartbeat falls silent
+                _log.error("the loop of the features has ended: %r", error)
         finally:
             self._ended.set_result(None)
 
@@ -103,7 +107,6 @@ class FeaturesHost:
         if self.features:
             self._beat, self.checks = beat_of_features(settings)
             self._bind()
-            beat_by_loop(self._beat, self._loop)
         self._mounted.set_result(None)
         await self._over.wait()
 
@@ -120,21 +123,26 @@ class FeaturesHost:
         self._server.bind(settings.features_listen, "features_listen")
         self.addresses = self._server.addresses
 
-    def _tell_of(self, error: BaseException) -> None:
-        """Say that the loop has ended though nobody wanted that, such as by SystemExit."""
-        _log.error("the loop of the features has ended: %r", error)
-        if self._beat is not None:
-            self._beat.fail(f"the loop of the features has ended: {error!r}")
+    async def _serve(self) -> None:
+        if self._server is not None:
+            await self._server.start()
+        assert self._beat is not None
+        beat_by_loop(self._beat, self._loop)  # the first beat says that calls are served
 
     def _call(self, call: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
-        """Run something on the features' loop; what it raises is for the log alone."""
-        self._post(lambda: None)
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+        """Run something on the features' loop; nothing, where that has ended."""
+        try:
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+        except RuntimeError:
+            call.close()
+            return asyncio.wrap_future(self._ended)
 
     def _post(self, call: Callable[[], object]) -> None:
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(call)
 
 
-async def _wait(done: "asyncio.Future[None]", seconds: float, *others: "asyncio.Future[Any]") -> None:
+async def _wait(
+    done: "asyncio.Future[None]", seconds: float, *others: "asyncio.Future[Any]"
+) -> None:
     await asyncio.wait({done, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -1,37 +1,30 @@
 """What an application embeds: a health plane on a port of its own, which outlives its trouble."""
 
-import asyncio
 import atexit
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from petsage_grpc.core.fold import READINESS, STARTUP
-from petsage_grpc.core.text import printable
-from petsage_grpc.errors import PlaneError, SettingsError
+from petsage_grpc.errors import PlaneError
+from petsage_grpc.plane.embedded import EmbeddedPlane, Loaded, load_embedded
+from petsage_grpc.plane.forks import refuse_after_fork
 from petsage_grpc.plane.handover import HANDOVER
-from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
 from petsage_grpc.plane.host import Host
-from petsage_grpc.plane.registry import Registry
-from petsage_grpc.settings import RESERVED_NAMES, CheckSettings, Settings
-from petsage_grpc.settings_load import load_with_table
 
 __all__ = ["HealthPlane", "Isolation"]
 
 Isolation = Literal["thread", "process"]
 
-Loaded = tuple[Settings, dict[str, Any]]
-"""Settings, and the table of which they were made."""
-
 _ISOLATIONS: Final = ("thread", "process")
-_LONGEST_REASON: Final = 1_000
+_FORKED: Final = (
+    "the plane runs in the process from which this one was forked: start it after the fork, in each"
+    " worker"
+)
 
 
-class HealthPlane(Registry):
+class HealthPlane(EmbeddedPlane[Host]):
     """The health service of an application: with a port of its own, and a life of its own.
 
     Used as a context manager it answers inside of the block. Checks, heartbeats and words may be
@@ -44,16 +37,11 @@ class HealthPlane(Registry):
     def __init__(self, load: Callable[[], Loaded], isolation: Isolation) -> None:
         self._load = load
         self._isolation = isolation
-        self.settings, self._table = load()
-        """What it was made of."""
-        super().__init__(self.settings.checks, self.settings.log_level)
-        self._lock = threading.RLock()  # a signal handler may come while it is held
-        self._host: Host | None = None
+        settings, self._table = load()
+        super().__init__(settings)
+        self._renew_locks()
         self._addresses: tuple[str, ...] = ()
-        self._beating: list[tuple[float, Callable[[], None]]] = []
-        self._said: dict[str, tuple[bool, str]] = {}
-        self._draining = False
-        self._left = ""
+        _planes.add(self)
 
     @classmethod
     def from_settings(
@@ -75,17 +63,7 @@ class HealthPlane(Registry):
         """
         if isolation not in _ISOLATIONS:
             raise ValueError(f"isolation: {isolation!r} is none of {', '.join(_ISOLATIONS)}")
-
-        def load() -> Loaded:
-            made, table = load_with_table(path, **settings)
-            for key in ("features_package", "features"):
-                if getattr(made, key):
-                    raise SettingsError(
-                        f"{key}: a plane hosts no features, petsage-grpc serve does: remove it"
-                    )
-            return made, table
-
-        return cls(load, isolation)
+        return cls(lambda: load_embedded(path, settings), isolation)
 
     @property
     def address(self) -> str:
@@ -104,35 +82,27 @@ class HealthPlane(Registry):
         Raises BindError when an address can not be had, PlaneError when it runs already or can not
         run in this process.
         """
-        with self._lock:
+        with self._life:
             if self._host is not None:
                 raise PlaneError("the plane runs already: stop it before it is started again")
             if self._left:  # a second life begins with new settings, and new checks of them
-                self.settings, self._table = self._load()
-                self._configured = self.settings.checks
-            self._left, self._draining = "", False
-            host = self._make_host()
+                loaded = self._load()
+                self.configure(loaded[0].checks)
+                self.settings, self._table = loaded
+            with self._lock:
+                self._left = ""
+                host, given = self._make_host(), set(self.checks)
             HANDOVER.begin()
             try:
-                self._addresses = host.start()
+                addresses = host.start()
             except BaseException:
                 HANDOVER.end()
                 raise
-            self._host = host
-            _running.add(self)
-            for seconds, call in self._beating:
-                host.every(seconds, call)
-            for name, (serving, reason) in self._said.items():
-                host.say(name, serving=serving, reason=reason, ttl=None)
+            with self._lock:
+                self._host, self._addresses = host, addresses
+                _running.add(self)
+                self._tell_all(host, given)
         return self
-
-    def drain(self) -> None:
-        """Turn every name but liveness NOT_SERVING, for good, and go on answering.
-
-        The application calls it when it is told to stop, and goes on serving its own calls for
-        `settings.drain_delay` seconds, until those who send traffic have noticed.
-        """
-        self._require_running().drain()
 
     def stop(self, grace: float = 1.0) -> None:
         """Tell the watchers that nothing serves any more, and stop; a second time does nothing.
@@ -140,12 +110,13 @@ class HealthPlane(Registry):
         Args:
             grace: seconds that calls under way get to end.
         """
-        with self._lock:
-            host, self._host = self._host, None
-            if host is None:
-                return
-            self._left = "it has been stopped: start it again first"
-            _running.discard(self)
+        with self._life:
+            with self._lock:
+                host, self._host = self._host, None
+                if host is None:
+                    return
+                self._left = "it has been stopped: start it again first"
+                _running.discard(self)
             try:
                 host.stop(grace)
             finally:
@@ -154,154 +125,34 @@ class HealthPlane(Registry):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def set(
-        self,
-        name: str,
-        *,
-        serving: bool,
-        reason: str = "",
-        ttl: float | None = None,
-    ) -> None:
-        """Say whether a name is SERVING, whatever its checks say.
-
-        With a time to live it holds so long, and then what was said without one holds again. A name
-        that has checks of its own is SERVING against them only for a time. While something is said
-        of a name, SmokeTest tells it, and what the checks say.
-
-        Args:
-            name: a health name that there is, or a new one; "readiness" stands for all that do as
-                it does.
-            serving: what it answers.
-            reason: why, for the log and authorised callers.
-            ttl: seconds for which it holds.
-        """
-        self._refuse_name(name)
-        if ttl is not None and not 0 < ttl < float("inf"):
-            raise ValueError("ttl must be longer than 0, and end; leave it out for no end")
-        if serving and ttl is None and self._has_checks(name):
-            raise ValueError(
-                f"{name!r} has checks, which this would overrule for ever: give it a ttl,"
-                f" or take back what was said of it with clear({name!r})"
-            )
-        serving, reason = bool(serving), printable(reason[:_LONGEST_REASON])
-        with self._lock:
-            if ttl is None:
-                self._said[name] = serving, reason
-            if self._host is not None or ttl is not None:
-                self._require_running().say(name, serving=serving, reason=reason, ttl=ttl)
-
-    def clear(self, name: str) -> None:
-        """Take back what was said of a name: its checks count again; without any it is unknown."""
-        self._refuse_name(name)
-        with self._lock:
-            self._said.pop(name, None)
-            if self._host is not None:
-                self._host.take_back(name)
-
-    def loop_heartbeat(
-        self,
-        name: str = "loop",
-        *,
-        loop: asyncio.AbstractEventLoop | None = None,
-        max_silence: float = 10.0,
-        **policy: Any,  # noqa: ANN401 -- as many types as settings
-    ) -> Heartbeat:
-        """Have an event loop beat by itself: silence means that something blocks it, or it ended.
-
-        Args:
-            name: the name of the check.
-            loop: the running one if not given.
-            max_silence: seconds that the loop may be blocked.
-            policy: `gates` and so on, as in the settings.
-        """
-        loop = asyncio.get_running_loop() if loop is None else loop
-        beat = self.heartbeat(name, max_silence=max_silence, **policy)
-        beat_by_loop(beat, loop)
-        return beat
-
-    def pool_heartbeat(
-        self,
-        name: str,
-        pool: Executor,
-        *,
-        max_silence: float = 10.0,
-        gates: tuple[str, ...] = (READINESS, STARTUP),
-        **policy: Any,  # noqa: ANN401 -- as many types as settings
-    ) -> Heartbeat:
-        """Send a beat through the queue of a pool again and again: silence means that it is full.
-
-        A full pool is no reason to restart the process, so liveness does not need it.
-
-        Args:
-            name: the name of the check.
-            pool: such as the one of a grpc server.
-            max_silence: seconds that a task may wait in its queue.
-            gates: the names that need it.
-            policy: other settings of the check.
-        """
-        beat = self.heartbeat(name, max_silence=max_silence, gates=gates, **policy)
-        send = through_pool(beat, pool)
-        with self._lock:
-            self._beating.append((beat.pause, send))
-            if self._host is not None:
-                self._host.every(beat.pause, send)
-        return beat
 
     def _make_host(self) -> Host:
         if self._isolation == "process":
             from petsage_grpc.plane.process_host import ProcessHost  # noqa: PLC0415 -- few need it
 
             return ProcessHost(self.settings, self._table, self.checks)
+        refuse_after_fork()
         from petsage_grpc.plane.thread_host import ThreadHost  # noqa: PLC0415 -- it needs grpc
 
         return ThreadHost(self.settings, self.checks)
 
-    def _take_in(self, name: str, made: CheckSettings) -> None:
-        with self._lock:
-            if name in self._configured:
-                raise ValueError(f"the settings have a check {name!r}: name this one otherwise")
-            super()._take_in(name, made)
-            if self._host is not None:
-                self._host.add_check(name, made)
-
-    def _require_running(self) -> Host:
-        with self._lock:
-            if self._host is None:
-                raise PlaneError(self._left or "the plane has not been started: start it first")
-            return self._host
-
-    def _refuse_name(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"a health name is a text, and not a {type(name).__name__}")
-        limit = self.settings.max_name_length
-        if len(name.encode()) > limit:
-            raise ValueError(f"the name is longer than max_name_length = {limit} bytes")
-
-    def _has_checks(self, name: str) -> bool:
-        return (
-            name in RESERVED_NAMES or name in self.settings.groups or name in self.settings.services
-        )
+    def _renew_locks(self) -> None:  # a signal handler may take one that is held
+        self._life = threading.RLock()  # for a start or a stop
+        self._lock = threading.RLock()  # for moments only
 
     def _abandon(self) -> None:
         """Forget, in a child that was forked, what runs in its parent."""
+        self._renew_locks()
         if self._host is not None:
-            self._lock = threading.RLock()
             self._host = None
-            self._left = (
-                "the plane was started before this process was forked, and runs in its parent:"
-                " start it after the fork, in each worker"
-            )
+            self._left = _FORKED
 
 
-_running: "weakref.WeakSet[HealthPlane]" = weakref.WeakSet()
+_planes: "weakref.WeakSet[HealthPlane]" = weakref.WeakSet()
+_running: set[HealthPlane] = set()
+"""Those that run, which keeps them although nobody else may."""
 
 
 def _stop_all() -> None:
@@ -311,7 +162,7 @@ def _stop_all() -> None:
 
 
 def _forked() -> None:
-    for plane in [*_running]:
+    for plane in [*_planes]:
         plane._abandon()
     _running.clear()
 

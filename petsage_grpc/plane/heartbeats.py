@@ -30,6 +30,10 @@ class Heartbeat:
 
     def __init__(self, name: str, check: HeartbeatCheck) -> None:
         self.name = name
+        self.tell(check)
+
+    def tell(self, check: HeartbeatCheck) -> None:
+        """Tell another check from now on."""
         self._check = check
         self._beat = check.beat
 

@@ -5,17 +5,11 @@ from typing import Protocol
 
 from petsage_grpc.settings import CheckSettings
 
-__all__ = ["Host"]
+__all__ = ["Hearer", "Host"]
 
 
-class Host(Protocol):
-    """Where a plane runs. Any thread may call it, and nothing waits but `start` and `stop`."""
-
-    def start(self) -> tuple[str, ...]:
-        """Listen, and start the checks; return where it listens.
-
-        Raises BindError when an address can not be had.
-        """
+class Hearer(Protocol):
+    """What hears an application's words to its plane. Any thread may call it, and nothing waits."""
 
     def add_check(self, name: str, made: CheckSettings) -> None:
         """Take in one more check."""
@@ -31,6 +25,16 @@ class Host(Protocol):
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         """Call a function of this process, which must not block, in these intervals."""
+
+
+class Host(Hearer, Protocol):
+    """Where a plane runs that has a life of its own. Nothing waits but `start` and `stop`."""
+
+    def start(self) -> tuple[str, ...]:
+        """Listen, and start the checks; return where it listens.
+
+        Raises BindError when an address can not be had.
+        """
 
     def stop(self, grace: float) -> None:
         """Stop within the grace time, in seconds, and return when nothing is left."""

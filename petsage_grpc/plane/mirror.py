@@ -1,6 +1,7 @@
 """Shows the plane's names on the event loop of the features: their clients ask on one port."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,9 +23,10 @@ _BELIEVED: Final = 10.0
 
 
 class Mirror(HealthServicer):
-    """Answers grpc.health.v1.Health as the plane does, on the event loop that runs while it is made.
+    """Answers grpc.health.v1.Health as the plane does, on another event loop.
 
-    It is only read: the plane's loop posts what the names answer whenever that changes.
+    It belongs to the loop that runs while it is made, and is only read there: the plane's loop
+    posts what the names answer whenever that changes.
 
     Args:
         settings: the limits.
@@ -47,7 +49,11 @@ class Mirror(HealthServicer):
         """Begin to show its names; on the plane's loop."""
         self._plane, self._home = plane, asyncio.get_running_loop()
         plane.names.changed = self._plan
-        self._show_again(plane)
+        self._show_again()
+
+    def end(self) -> None:
+        """Show nothing more; on the plane's loop."""
+        self._plane = None
 
     async def answer_hop(
         self, name: str, metadata: Metadata | None
@@ -63,16 +69,18 @@ class Mirror(HealthServicer):
             self._planned = True
             self._home.call_soon(self._post)
 
-    def _show_again(self, plane: Plane) -> None:
-        self._post()
-        plane.clock.call_later(_SHOWN_EVERY, lambda: self._show_again(plane))
+    def _show_again(self) -> None:
+        if self._plane is not None:
+            self._post()
+            self._plane.clock.call_later(_SHOWN_EVERY, self._show_again)
 
     def _post(self) -> None:
-        assert self._plane is not None
         self._planned = False
+        if self._plane is None:
+            return
         until = boot_time() + _BELIEVED
         statuses = self._plane.names.read_all()
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop of the features has ended
             self._loop.call_soon_threadsafe(self._take, statuses, until)
 
     def _take(self, statuses: Mapping[str, Status], until: float) -> None:

@@ -1,7 +1,8 @@
 """What knows and tells how the backend is: checks, names and both servicers, on one event loop."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from petsage_grpc.checks._thread import set_thread_limit
@@ -34,14 +35,19 @@ class Plane:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
         features: what has checks of its own and is asked for by name.
+        checks: further checks.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, features: "Sequence[Feature]" = ()
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        features: "Sequence[Feature]" = (),
+        checks: Mapping[str, CheckSettings] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
         self.clock = LoopClock() if clock is None else clock
-        self.checks = dict(settings.checks)
+        self.checks = {**settings.checks, **checks}
         """All checks, those of the features too."""
         self._services = [SMOKE_TEST_SERVICE, *settings.services]
         for feature in features:

@@ -1,7 +1,6 @@
 """Starts the plane's process, and sees to its end: no copy of this one, no zombie, no signal."""
 
 import asyncio
-import contextlib
 import multiprocessing.spawn
 import os
 import signal
@@ -14,6 +13,8 @@ from petsage_grpc.errors import PlaneError
 
 __all__ = ["end_of", "leave_signals_alone", "spawn"]
 
+_LOOK_EVERY: Final = 0.01
+"""Seconds from look to look whether a process has ended."""
 _CHILD: Final = "petsage_grpc.plane.child"
 _MASKED: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
@@ -49,13 +50,19 @@ def spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
         raise PlaneError(f"the plane's process can not be started: {error}") from None
 
 
+async def _code_of(process: "subprocess.Popen[bytes]") -> int:
+    while True:
+        if (code := process.poll()) is not None:
+            return code
+        await asyncio.sleep(_LOOK_EVERY)
+
+
 async def end_of(process: "subprocess.Popen[bytes]", patience: float) -> str:
     """Wait for the end of a process, or kill it after so many seconds; say how it ended."""
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        await loop.run_in_executor(None, process.wait, patience)
-    if process.poll() is None:
+    # Looked for without a thread of the loop's pool: none can be had when the interpreter ends.
+    try:
+        code = await asyncio.wait_for(_code_of(process), patience)
+    except TimeoutError:
         process.kill()
-        await loop.run_in_executor(None, process.wait)
-    code = process.returncode
+        code = await _code_of(process)
     return f"signal {-code}" if code < 0 else f"exit code {code}"

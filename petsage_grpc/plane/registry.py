@@ -7,6 +7,7 @@ from petsage_grpc.checks import kind_of
 from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.units import Duration
+from petsage_grpc.errors import SettingsError
 from petsage_grpc.plane.heartbeats import Heartbeat
 from petsage_grpc.settings import CheckSettings
 from petsage_grpc.settings_load import make_policy, refuse_timing
@@ -14,7 +15,7 @@ from petsage_grpc.settings_references import at
 
 __all__ = ["Registry"]
 
-_Function = TypeVar("_Function", bound=Callable[[], Awaitable[None] | None])
+_Function = TypeVar("_Function", bound=Callable[[], Awaitable[bool | None] | bool | None])
 
 
 class Registry:
@@ -28,7 +29,7 @@ class Registry:
     def __init__(self, configured: Mapping[str, CheckSettings], log_level: str) -> None:
         self.checks: dict[str, CheckSettings] = {}
         """Its own checks."""
-        self.beaten: set[str] = set()
+        self.beaten: dict[str, Heartbeat] = {}
         """The heartbeats of the settings that it beats."""
         self._configured = configured
         self._log_level = log_level
@@ -88,12 +89,29 @@ class Registry:
                 raise ValueError(f"the settings have a check {name!r}, which is no heartbeat")
             if name in self.beaten:
                 raise ValueError(f"the heartbeat {name!r} is beaten already: name one otherwise")
-            self.beaten.add(name)
-            return Heartbeat(name, configured)
+            self.beaten[name] = beat = Heartbeat(name, configured)
+            return beat
         refuse_timing(HeartbeatCheck, policy)
         check = HeartbeatCheck(max_silence=Duration(max_silence))
         self.add_check(name, check, **policy)
         return Heartbeat(name, check)
+
+    def configure(self, configured: Mapping[str, CheckSettings]) -> None:
+        """Beat the heartbeats of new settings from now on.
+
+        Raises SettingsError when they do not go with what was taken in.
+        """
+        for name in self.checks.keys() & configured.keys():
+            raise SettingsError(f"checks.{name}: the application has a check {name!r}: rename one")
+        for name in self.beaten:
+            check = configured[name].check if name in configured else None
+            if not isinstance(check, HeartbeatCheck):
+                raise SettingsError(f"checks.{name}: the application beats it: make it a heartbeat")
+        for name, beat in self.beaten.items():
+            check = configured[name].check
+            assert isinstance(check, HeartbeatCheck)
+            beat.tell(check)
+        self._configured = configured
 
     def _add(self, name: str, kind: str, check: Check, policy: Mapping[str, Any]) -> None:
         self._require_open()

@@ -3,41 +3,24 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.errors import SettingsError
+from petsage_grpc.errors import BindError, SettingsError
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.server import Server
 from petsage_grpc.settings import BadSettingError, Settings, fleet_risks
 
 if TYPE_CHECKING:
-    from petsage_grpc.plane.features import Feature
+    from petsage_grpc.plane.features_host import FeaturesHost
 
-__all__ = ["Service", "mount"]
+__all__ = ["Service"]
 
-_LAST_STEPS: Final = 1.5
+_LAST_STEPS: Final = 2.0
 """Seconds of the grace time that are left for what follows the calls: checks and log lines."""
 
 _log = logging.getLogger("petsage_grpc.service")
-
-
-def mount(settings: Settings) -> "Sequence[Feature]":
-    """Mount all features there are, and make sure that each heartbeat has somebody who beats.
-
-    Raises PackageError or SettingsError.
-    """
-    if settings.has_features:
-        from petsage_grpc.plane.features import mount_features  # noqa: PLC0415 -- most have none
-
-        return mount_features(settings)
-    try:
-        settings.refuse_unheard(())
-    except BadSettingError as error:
-        raise SettingsError(str(error)) from None
-    return ()
 
 
 class Service:
@@ -49,21 +32,21 @@ class Service:
     Args:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
-        features: what is mounted besides; those that are found if not given.
-
-    Raises PackageError or SettingsError when a feature can not be mounted.
+        host: hosts the features besides, where there are some; they have been mounted.
     """
 
     def __init__(
         self,
         settings: Settings,
         clock: Clock | None = None,
-        features: "Sequence[Feature] | None" = None,
+        host: "FeaturesHost | None" = None,
     ) -> None:
         self.settings = settings
-        self.features = mount(settings) if features is None else features
-        """What has been mounted besides."""
-        self.plane = plane = Plane(settings, clock, self.features)
+        self._host = host
+        self.features = host.features if host is not None else ()
+        """What is hosted besides."""
+        more = host.checks if host is not None else {}
+        self.plane = plane = Plane(settings, clock, self.features, more)
         self.checks = plane.checks
         """All checks, those of the features too."""
         self.redact = plane.redact
@@ -73,19 +56,59 @@ class Service:
         self._server = Server(
             plane.health,
             plane.smoke_test,
-            self.features,
             reflection=settings.reflection,
             max_message_size=settings.max_message_size,
         )
+
+    @classmethod
+    async def hosting(cls, settings: Settings) -> Self:
+        """Make one that also hosts the features there are.
+
+        Raises PackageError or SettingsError when one can not be mounted or nobody beats a
+        heartbeat; BindError when an address for their services can not be had.
+        """
+        if settings.has_features:
+            from petsage_grpc.plane.features_host import (  # noqa: PLC0415 -- most have none
+                FeaturesHost,
+            )
+
+            host = FeaturesHost(settings)
+            await host.mount()
+            if host.features:
+                return cls(settings, host=host)
+            await host.stop(0.0, asyncio.Event())
+        try:
+            settings.refuse_unheard(())
+        except BadSettingError as error:
+            raise SettingsError(str(error)) from None
+        return cls(settings)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the ports that were bound."""
         return self._server.addresses
 
+    @property
+    def features_addresses(self) -> tuple[str, ...]:
+        """Where the services of the features are served."""
+        return self._host.addresses if self._host is not None else ()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether the features have a thread that did not end with it."""
+        return self._host is not None and self._host.left_behind
+
     async def start(self) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had."""
-        await self._server.start(self.settings.listen)
+        try:
+            self._server.bind(self.settings.listen)
+        except BindError:
+            if self._host is not None:
+                await self._host.stop(0.0, self._stop_at_once)
+            raise
+        await self._server.start()
+        if self._host is not None:
+            self._host.begin(self.plane)
         self.plane.monitor.start()
 
     def request_stop(self) -> None:
@@ -116,10 +139,15 @@ class Service:
     async def stop(self, grace: float = 0.0) -> None:
         """End the watchers, wait at most `grace` seconds for other calls, and end the checks.
 
-        A stop that is requested meanwhile cuts the wait short.
+        The features' calls end first: as long as they last, the plane answers. A stop that is
+        requested meanwhile cuts the wait short.
         """
+        ends = self.plane.clock.now() + grace
+        if self._host is not None:
+            await self._host.stop(grace, self._stop_at_once)
         self.plane.names.close()
-        graceful = asyncio.create_task(self._server.stop(grace))
+        left = max(0.0, ends - self.plane.clock.now())
+        graceful = asyncio.create_task(self._server.stop(left))
         hurry = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait([graceful, hurry], return_when=asyncio.FIRST_COMPLETED)
         if not graceful.done():
@@ -148,6 +176,8 @@ class Service:
             _log.warning("%s", risk)
         for address in self.addresses:
             _log.info("listening on %s", address)
+        for address in self.features_addresses:
+            _log.info("the features listen on %s", address)
         ask = self.addresses[0]
         _log.info("ask it: petsage-grpc smoke %s", ask)
         _log.info("ask it: grpcurl -plaintext %s grpc.health.v1.Health/Check", ask)

@@ -5,10 +5,11 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from petsage_grpc.plane.loop import PlaneLoop
+from petsage_grpc.plane.loop_host import LoopHost
 from petsage_grpc.plane.service import Service
 from petsage_grpc.settings import CheckSettings, Settings
 
@@ -20,7 +21,7 @@ _PATIENCE: Final = 10.0
 _log = logging.getLogger("petsage_grpc.plane")
 
 
-class ThreadHost:
+class ThreadHost(LoopHost):
     """A service on an event loop of its own, on a thread of its own.
 
     Every method may be called from any thread, and none but `start` and `stop` waits.
@@ -31,13 +32,13 @@ class ThreadHost:
     """
 
     def __init__(self, settings: Settings, checks: Mapping[str, CheckSettings]) -> None:
+        super().__init__()
         self._settings = settings
         self._checks = dict(checks)
         self._addresses: concurrent.futures.Future[tuple[str, ...]] = concurrent.futures.Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._service: Service | None = None
         self._stop: asyncio.Event | None = None
         self._grace = 0.0
+        self._unwanted = False
         self._thread = threading.Thread(target=self._run, name="petsage plane", daemon=True)
 
     def start(self) -> tuple[str, ...]:
@@ -46,38 +47,20 @@ class ThreadHost:
         Raises BindError when an address can not be had.
         """
         self._thread.start()
-        return self._addresses.result()
-
-    def add_check(self, name: str, made: CheckSettings) -> None:
-        """Take in one more check."""
-        self._post(lambda service: service.plane.add_check(name, made))
-
-    def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
-        """Say how a name is."""
-        self._post(lambda service: service.plane.say(name, serving=serving, reason=reason, ttl=ttl))
-
-    def take_back(self, name: str) -> None:
-        """Forget what was said of a name."""
-        self._post(lambda service: service.plane.take_back(name))
-
-    def drain(self) -> None:
-        """Turn every name but liveness NOT_SERVING."""
-        self._post(lambda service: service.plane.monitor.drain())
-
-    def every(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function, which must not block, from now on in these intervals."""
-
-        def again(service: Service) -> None:
-            call()
-            service.plane.clock.call_later(seconds, lambda: again(service))
-
-        self._post(again)
+        try:
+            return self._addresses.result()
+        except BaseException:  # an interrupt, too, leaves no thread behind
+            self.stop(0.0)
+            raise
 
     def stop(self, grace: float) -> None:
         """Stop within the grace time, in seconds, and return when nothing is left."""
-        self._grace = grace
+        self._grace, self._unwanted = grace, True
         if self._stop is not None:
-            self._call(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._home.call_soon_threadsafe(self._stop.set)
+        if threading.current_thread() is self._thread:  # a check has asked for it
+            return
         self._thread.join(grace + _PATIENCE)
         if self._thread.is_alive():
             _log.error("the plane's thread does not end, and is left behind")
@@ -93,22 +76,14 @@ class ThreadHost:
                 self._addresses.set_exception(error)
 
     async def _live(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        service = Service(self._settings, features=())
+        self._home, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        if self._unwanted:
+            self._stop.set()
+        service = Service(self._settings)
         await service.start()
         for name, made in self._checks.items():  # before the first answer: nothing was awaited
             service.plane.add_check(name, made)
-        self._service = service
+        self.connect(service.plane)
         self._addresses.set_result(service.addresses)
         await self._stop.wait()
         await service.stop(self._grace)
-
-    def _post(self, call: Callable[[Service], Any]) -> None:
-        service = self._service
-        assert service is not None, "it has not been started"
-        self._call(lambda: call(service))
-
-    def _call(self, call: Callable[[], Any]) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
-            self._loop.call_soon_threadsafe(call)

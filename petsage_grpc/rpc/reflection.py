@@ -35,12 +35,19 @@ class _Pool:
             return service.file
 
 
+def _heard_of(request: "asyncio.Future[Any]") -> None:
+    """Let nobody complain of a request that came, or was the last one, when the call had ended."""
+    if not request.cancelled():
+        request.exception()
+
+
 async def _until(stopping: asyncio.Event, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Hand the requests on until there are no more, or until it is time to stop."""
     stop = asyncio.ensure_future(stopping.wait())
     try:
         while True:
             request = asyncio.ensure_future(anext(requests))
+            request.add_done_callback(_heard_of)
             await asyncio.wait({request, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not request.done():
                 request.cancel()

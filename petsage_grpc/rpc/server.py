@@ -20,7 +20,9 @@ from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.settings_listen import parse_listen
 
-__all__ = ["Server", "make_handlers"]
+__all__ = ["AioServer", "Server", "add_handlers", "make_handlers"]
+
+AioServer = grpc.aio.Server
 
 _PENDING: Final = 100_000
 _KEEPALIVE_TIME_MS: Final = 60_000
@@ -94,6 +96,15 @@ def make_handlers(
     return (_Methods(handlers, health.hop_handlers()), *others)
 
 
+def add_handlers(server: AioServer, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    """Put handlers on a server of the application. Raises TypeError when it is no grpc.aio one."""
+    if not isinstance(server, AioServer):
+        told = f"{type(server).__module__}.{type(server).__qualname__}"
+        mend = "an application without one uses HealthPlane"
+        raise TypeError(f"the plane is mounted on a grpc.aio.Server, and not on a {told}; {mend}")
+    server.add_generic_rpc_handlers(tuple(handlers))
+
+
 class Server:
     """A grpc.aio server with its limits, on the running event loop.
 
@@ -117,6 +128,7 @@ class Server:
         self.addresses: tuple[str, ...] = ()
         """Where it listens, with the port that was bound."""
         self._stopping = asyncio.Event()
+        self._starting = asyncio.Lock()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -152,11 +164,14 @@ class Server:
 
     async def start(self) -> None:
         """Answer from now on."""
-        await self._server.start()
+        async with self._starting:
+            await self._server.start()
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls and wait for those under way, at most `grace` seconds."""
         self._stopping.set()
+        async with self._starting:  # or a stop in the midst of a start would crash the interpreter
+            pass
         await self._server.stop(grace)
 
     def _bind(self, address: str, places: list[str]) -> list[str]:
@@ -212,7 +227,8 @@ def _resolve(address: str, host: str, port: int, setting: str) -> list[str]:
             _try_bind(family, sockaddr)
         except OSError as error:
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise BindError(f"can not listen on {address}: {_why(error, port, setting)}") from None
+                why = _why(error, port, setting)
+                raise BindError(f"can not listen on {address}: {why}") from None
             absent = error
             continue
         numeric = str(sockaddr[0])

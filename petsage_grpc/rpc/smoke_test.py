@@ -157,7 +157,11 @@ class SmokeTestServicer:
             return self._message if whole else self._features[feature].message
         who = "PetSage Backend" if whole else f"The feature {feature}"
         broken = [check for check in report.checks if check.verdict is not Verdict.PASSING]
-        said = [f"{o.word.name} is set so" for o in report.overrides if not o.word.serving]
+        said = [
+            f"{quote(override.word.name)} is set NOT_SERVING"
+            for override in report.overrides
+            if not override.word.serving
+        ]
         named = _some([*said, *(check.name for check in broken)])
         if not broken and not said:
             return "PetSage Backend is shutting down."

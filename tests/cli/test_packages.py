@@ -67,6 +67,10 @@ def test_a_right_file_is_told_with_its_features_and_its_risks(
     assert capsys.readouterr().out.splitlines() == [
         f"{file}: all is right",
         "  check a (nap) every 10s gates readiness, startup",
+        (
+            "  check features (heartbeat) is heard of within 10s, and gates readiness, liveness,"
+            " startup"
+        ),
         '  group "orders": a, bed',
         "  feature naps (petsage-naps)",
         "    check bed (python) every 30s gates nothing (reported only)",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from petsage_grpc import HealthPlane
 from tests.processes import Served, run, served, settings_file
 
 
@@ -99,3 +100,21 @@ def test_a_mistake_is_one_line_and_its_exit_code(
     assert line in ended.stderr
     assert ended.stderr.startswith("petsage-grpc smoke: ")
     assert ended.stderr.count("\n") == 1
+
+
+def test_what_is_said_of_the_names_is_shown_below_the_checks() -> None:
+    checks: dict[str, object] = {}
+    with HealthPlane.from_settings(listen="127.0.0.1:0", checks=checks, details="always") as plane:
+        plane.set("readiness", serving=False, reason="migrating", ttl=10_000)
+        plane.set("mine", serving=True)
+        plane.set("liveness", serving=False, reason="a\nb")
+        ended = run("smoke", plane.address)
+    assert ended.returncode == 4
+    *_, liveness, mine, readiness = sorted(ended.stdout.splitlines())
+    assert liveness == r"liveness is set NOT_SERVING (by its checks: SERVING): a\nb"
+    assert mine == "mine is set SERVING"
+    assert re.fullmatch(
+        r"readiness is set NOT_SERVING for (9\d{3}|10000)s more \(by its checks: SERVING\):"
+        " migrating",
+        readiness,
+    )

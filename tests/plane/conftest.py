@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from petsage_grpc.plane.service import Service
 from petsage_grpc.rpc import stubs as pb
+from petsage_grpc.rpc.hops import HOPS
 from petsage_grpc.settings_load import load_settings
 from tests.packages import importable, write_package
 
@@ -37,16 +38,26 @@ def mount(feature):
 
 
 class App:
-    """A service that runs, and its client."""
+    """A service that runs, and its client.
 
-    def __init__(self, service: Service, channel: grpc.aio.Channel) -> None:
+    Args:
+        service: the service.
+        channel: to the plane.
+        features: to the features, where they listen.
+    """
+
+    def __init__(
+        self, service: Service, channel: grpc.aio.Channel, features: grpc.aio.Channel
+    ) -> None:
         self.service = service
         self._channel = channel
+        self._features = features
         self._health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         self._smoke = pb.SmokeTestServiceStub(channel)
 
     async def call(self, path: str, request: bytes = b"") -> bytes:
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+        """Call a method of a feature."""
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._features.unary_unary(path)
         return await method(request)
 
     async def code(self, path: str) -> grpc.StatusCode:
@@ -55,6 +66,17 @@ class App:
         except grpc.aio.AioRpcError as error:
             return error.code()
         return grpc.StatusCode.OK
+
+    def watch_features(self, name: str) -> Any:
+        """Watch a name where the features listen."""
+        stub = health_pb2_grpc.HealthStub(self._features)  # type: ignore[no-untyped-call]
+        return stub.Watch(health_pb2.HealthCheckRequest(service=name))
+
+    async def hop_features(self, asking: str) -> tuple[int, dict[str, str]]:
+        """Ask as the check of another service does; return the status, and what trails it."""
+        stub = health_pb2_grpc.HealthStub(self._features)  # type: ignore[no-untyped-call]
+        call = stub.Check(health_pb2.HealthCheckRequest(), metadata=((HOPS, asking),))
+        return (await call).status, dict(await call.trailing_metadata())
 
     async def becomes(self, status: int, name: str = "") -> None:
         """Wait until a name has the status."""
@@ -74,24 +96,37 @@ class App:
         return response
 
     async def services(self) -> list[str]:
-        """Name the services as reflection tells them."""
-        stub = reflection_pb2_grpc.ServerReflectionStub(self._channel)  # type: ignore[no-untyped-call]
-        call = stub.ServerReflectionInfo()
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        response = await call.read()
-        call.cancel()
-        return [service.name for service in response.list_services_response.service]
+        """Name the services of the plane as reflection tells them."""
+        return await services_of(self._channel)
+
+    async def features_services(self) -> list[str]:
+        """Name the services of the features as reflection tells them."""
+        return await services_of(self._features)
+
+
+async def services_of(channel: grpc.aio.Channel) -> list[str]:
+    """Name the services of a server as reflection tells them."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[no-untyped-call]
+    call = stub.ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    response = await call.read()
+    call.cancel()
+    return [service.name for service in response.list_services_response.service]
 
 
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[App]:
     """Run a service, by default without any check of the settings."""
-    given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}} | settings
-    async with (
-        Service(load_settings(environ={}, **given)) as service,
-        grpc.aio.insecure_channel(service.addresses[0]) as channel,
-    ):
-        yield App(service, channel)
+    given: dict[str, Any] = {
+        "listen": "127.0.0.1:0", "features_listen": "127.0.0.1:0", "checks": {},
+    } | settings  # fmt: skip
+    async with await Service.hosting(load_settings(environ={}, **given)) as service:
+        features = (*service.features_addresses, *service.addresses)[0]
+        async with (
+            grpc.aio.insecure_channel(service.addresses[0]) as channel,
+            grpc.aio.insecure_channel(features) as features_channel,
+        ):
+            yield App(service, channel, features_channel)
 
 
 @pytest.fixture

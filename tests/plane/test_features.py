@@ -10,11 +10,14 @@ import grpc.aio
 import pytest
 
 from petsage_grpc.core.check import Check
+from petsage_grpc.core.clock import boot_time
+from petsage_grpc.core.status import Status as Our
 from petsage_grpc.plane.features import Feature
 from petsage_grpc.rpc import stubs as pb
 from petsage_grpc.settings import BadSettingError
 from tests.plane.conftest import NAP_SERVICE, SERVICE, Status, bring, running
 
+SMOKE_TEST = "petsage.v1.SmokeTestService"
 FAST = "interval=0.02, edge_interval=0.02"
 TWO_CHECKS = f"""
 from petsage_grpc import CheckFailedError
@@ -48,8 +51,16 @@ async def test_its_service_is_served_and_known_to_reflection(site: Path) -> None
     async with running() as app:
         assert await app.call(f"/{NAP_SERVICE}/Nap") == b"zzz"
         assert await app.code(f"/{NAP_SERVICE}/Wake") is grpc.StatusCode.UNIMPLEMENTED
-        assert NAP_SERVICE in await app.services()
-        assert "petsage.v1.SmokeTestService" in await app.services()
+        assert await app.features_services() == [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+            NAP_SERVICE,
+        ]
+        assert await app.services() == [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+            "petsage.v1.SmokeTestService",
+        ]
 
 
 async def test_without_features_nothing_of_them_is_there(site: Path) -> None:
@@ -71,7 +82,7 @@ async def test_a_service_that_is_put_in_in_one_way_only_is_served_as_well(
     bring(site, "\n".join(lines))
     async with running() as app:
         assert await app.call(f"/{NAP_SERVICE}/Nap") == b"zzz"
-        assert NAP_SERVICE in await app.services()
+        assert NAP_SERVICE in await app.features_services()
 
 
 async def test_a_handler_without_a_service_is_served_without_a_name(site: Path) -> None:
@@ -87,7 +98,7 @@ def mount(feature):
     async with running() as app:
         assert await app.call("/any/Thing", b"ab") == b"abab"
         await app.becomes(Status.SERVING)
-        assert len(await app.services()) == 3
+        assert len(await app.features_services()) == 2
 
 
 async def test_its_service_has_a_health_name_that_answers_as_readiness(site: Path) -> None:
@@ -134,7 +145,7 @@ async def test_its_smoke_test_tells_its_own_message_and_checks_alone(site: Path)
         whole = await app.smoke_becomes(pb.STATUS_OK, "smoke_test")
         assert whole.feature == "smoke_test"
         assert whole.message == "PetSage Backend is awake and purring!"
-        assert [check.name for check in whole.checks] == ["disk", "bed", "quiet"]
+        assert [check.name for check in whole.checks] == ["disk", "features", "bed", "quiet"]
         assert list(whole.features) == ["naps"]
 
 
@@ -203,11 +214,28 @@ def mount(feature):
         assert (settings.kind, settings.policy.interval, settings.policy.fall) == ("disk", 30.0, 5)
 
 
-async def test_what_is_mounted_may_use_the_running_loop(site: Path) -> None:
-    code = "import asyncio\ndef mount(feature): feature.loop = asyncio.get_running_loop()"
-    bring(site, code)
+async def test_what_it_brings_runs_on_one_loop_which_is_not_that_of_the_plane(site: Path) -> None:
+    code = """
+import asyncio
+loops = []
+def mount(feature):
+    loops.append(asyncio.get_running_loop())
+    put_service_in(feature, nap=nap)
+    @feature.check("bed", interval=0.02)
+    async def bed():
+        loops.append(asyncio.get_running_loop())
+async def nap(request, context):
+    loops.append(asyncio.get_running_loop())
+    return b"zzz"
+"""
+    bring(site, SERVICE + code)
     async with running() as app:
-        assert vars(app.service.features[0])["loop"] is asyncio.get_running_loop()
+        await app.becomes(Status.SERVING)
+        await app.call(f"/{NAP_SERVICE}/Nap")
+        loops = sys.modules["naps_feature"].loops
+        assert len(loops) >= 3
+        assert len(set(loops)) == 1
+        assert asyncio.get_running_loop() not in loops
 
 
 async def test_an_error_of_its_service_is_its_own(site: Path) -> None:
@@ -229,6 +257,11 @@ async def test_the_log_introduces_it(site: Path, caplog: pytest.LogCaptureFixtur
     assert f"feature naps (petsage-naps) serves {NAP_SERVICE}" in caplog.messages
     assert "feature quiet (petsage-quiet) serves no service" in caplog.messages
     assert any(line.startswith("check bed (python) every 20ms") for line in caplog.messages)
+    assert f"the features listen on {app.service.features_addresses[0]}" in caplog.messages
+    assert (
+        "check features (heartbeat) is heard of within 10s, and gates readiness, liveness, startup"
+        in caplog.messages
+    )
 
 
 def test_one_feature_can_not_have_two_checks_of_one_name() -> None:
@@ -293,3 +326,77 @@ async def test_a_heartbeat_of_the_settings_is_beaten_by_the_feature_that_asks_fo
         await app.becomes(Status.SERVING)
         answer = await app.smoke("naps")
         assert [check.name for check in answer.checks] == ["heart"]
+
+
+LOOP_ENDS = """
+import asyncio, sys
+
+def mount(feature):
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+"""
+
+
+async def test_a_feature_that_ends_the_loop_is_told_and_ends_nothing_else(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(site, LOOP_ENDS)
+    async with running(max_silence=0.2) as app:
+        await app.becomes(Status.NOT_SERVING, "liveness")
+        assert (await app.smoke()).status == pb.STATUS_FAILING
+    assert "the loop of the features has ended: SystemExit(3)" in caplog.messages
+
+
+async def test_features_without_a_service_take_no_port(site: Path) -> None:
+    bring(site, TWO_CHECKS)
+    async with running(features_listen="no-such-host.invalid:1") as app:
+        assert app.service.features_addresses == ()
+        await app.becomes(Status.SERVING)
+
+
+async def test_the_settings_may_say_otherwise_of_the_heartbeat_of_the_loop(site: Path) -> None:
+    bring(site, "def mount(feature): ...")
+    beat = {"features": {"kind": "heartbeat", "max_silence": "5m", "gates": ["readiness"]}}
+    async with running(checks=beat) as app:
+        await app.becomes(Status.SERVING)
+        (told,) = (await app.smoke()).checks
+        assert (told.name, list(told.gates)) == ("features", ["", "readiness", SMOKE_TEST])
+
+
+async def test_who_watches_on_the_features_port_sees_what_the_plane_knows(site: Path) -> None:
+    code = TWO_CHECKS.replace("feature.message", "put_service_in(feature)\n    feature.message")
+    bring(site, SERVICE + code)
+    async with running() as app:
+        watch, later = app.watch_features(NAP_SERVICE), app.watch_features("petsage.v1.Later")
+        while (await watch.read()).status != Status.SERVING:
+            pass
+        assert (await later.read()).status == Status.SERVICE_UNKNOWN
+        sys.modules["naps_feature"].broken.append(1)
+        assert (await watch.read()).status == Status.NOT_SERVING
+        sys.modules["naps_feature"].broken.clear()
+        assert (await watch.read()).status == Status.SERVING
+        app.service.plane.say("petsage.v1.Later", serving=True, reason="", ttl=None)
+        assert (await later.read()).status == Status.SERVING
+        app.service.plane.take_back("petsage.v1.Later")
+        assert (await later.read()).status == Status.SERVICE_UNKNOWN
+        await app.service.stop()
+        assert (await watch.code(), await later.code()) == (grpc.StatusCode.UNAVAILABLE,) * 2
+
+
+async def test_a_check_of_another_service_is_answered_there_as_by_the_plane(site: Path) -> None:
+    bring(site, SERVICE)
+    async with running(backend="naps") as app:
+        await app.becomes(Status.SERVING)
+        told = await app.hop_features("orders")
+        assert told == (Status.SERVING, {"petsage-reaches": "naps=0"})
+
+
+async def test_what_is_shown_on_the_features_port_is_not_believed_for_ever(site: Path) -> None:
+    bring(site, SERVICE)
+    async with running() as app:
+        await app.becomes(Status.SERVING)
+        host = app.service._host
+        assert host is not None
+        mirror = host._mirror
+        assert mirror is not None
+        mirror.names._now = lambda: boot_time() + 3600.0
+        assert mirror.names.read("") is not Our.SERVING

@@ -1,5 +1,6 @@
 """A feature that can not be mounted is told in one line that names it, who brings it and why."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from petsage_grpc.errors import PackageError, PetsageError
 from petsage_grpc.plane.features import mount_features
-from petsage_grpc.plane.service import mount
+from petsage_grpc.plane.service import Service
 from petsage_grpc.settings_load import load_settings
 from tests.packages import write_package
 from tests.plane.conftest import NAP_SERVICE, SERVICE, bring
@@ -19,7 +20,7 @@ PLACE = f"{NAPS}: naps_feature:mount"
 def refusal(**settings: Any) -> str:
     """What is said of features that can not be mounted; always one line."""
     with pytest.raises(PetsageError) as caught:
-        mount(load_settings(environ={}, **settings))
+        asyncio.run(Service.hosting(load_settings(environ={}, **settings)))
     assert caught.value.exit_code == 2
     assert str(caught.value).isprintable()
     return str(caught.value)
@@ -191,7 +192,7 @@ def test_settings_of_a_feature_are_told_where_there_is_none(site: Path) -> None:
 def test_a_group_with_a_check_that_no_feature_has_either_is_told(site: Path) -> None:
     bring(site, "def mount(feature): feature.check('bed')(print)")
     told = refusal(groups={"orders": ["bed", "bad"]})
-    assert told == "groups.orders: there is no check 'bad'; there are: disk, log, bed"
+    assert told == "groups.orders: there is no check 'bad'; there are: disk, log, features, bed"
 
 
 PACKAGE = {
@@ -304,3 +305,17 @@ def test_when_to_run_a_check_that_nobody_runs_is_refused(key: str) -> None:
     checks = {"heart": {"kind": "heartbeat", key: 5}}
     line = f"checks.heart.{key}: means nothing here, for nobody runs it: set max_silence"
     assert refusal(checks=checks) == f"argument {line}"
+
+
+def test_a_check_of_the_settings_must_not_have_the_name_of_the_loops_heartbeat(site: Path) -> None:
+    bring(site, "def mount(feature): ...")
+    assert refusal(checks={"features": {"kind": "disk"}}) == (
+        "checks.features: the heartbeat of the features' loop has this name: name it otherwise"
+    )
+
+
+def test_a_check_of_a_feature_must_not_have_the_name_of_the_loops_heartbeat(site: Path) -> None:
+    bring(site, "def mount(feature): feature.check('features')(print)")
+    assert refusal() == (
+        f"{NAPS}: there is a check 'features' already, in petsage-grpc: name one of them otherwise"
+    )

@@ -99,7 +99,7 @@ async def test_the_log_warns_of_a_shared_check_that_gates_readiness(
     async with made:
         with caplog.at_level(logging.WARNING):
             made._introduce()
-    (warning,) = caplog.messages
+    (warning,) = (line.getMessage() for line in caplog.records if line.levelno == logging.WARNING)
     assert warning == (
         "check db is shared by all replicas and gates readiness: when it fails, all of them leave"
         " rotation at once (docs/gates.md)"

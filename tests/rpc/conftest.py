@@ -1,15 +1,27 @@
-"""A real service on a port of its own, whose one dependency is a directory that tests take away."""
+"""A real service on a port of its own, whose one dependency is a directory that tests take away.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+What hosts it is said by the variable TEST_HOST: "service" if nothing is said, as it is run by
+`serve`; "thread" or "process" for a HealthPlane, "mounted" for the application's own server.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from petsage_grpc import HealthPlane
+from petsage_grpc.plane.mounted import MountedPlane
+from petsage_grpc.plane.plane import Plane
 from petsage_grpc.plane.service import Service
+from petsage_grpc.plane.thread_host import ThreadHost
 from petsage_grpc.rpc import stubs
 from petsage_grpc.settings_load import load_settings
 
@@ -21,6 +33,22 @@ if TYPE_CHECKING:
     Watch = grpc.aio.UnaryStreamCall[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 
 
+HOST: Final = os.environ.get("TEST_HOST", "service")
+"""What hosts the service."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, for another host than the service, what would only be run once more."""
+    here = Path(__file__).parent
+
+    def differs(item: pytest.Item) -> bool:
+        return here not in item.path.parents or "serve" in getattr(item, "fixturenames", ())
+
+    if HOST != "service":
+        config.hook.pytest_deselected(items=[item for item in items if not differs(item)])
+        items[:] = [item for item in items if differs(item)]
+
+
 async def read_status(call: "Watch") -> int:
     """Take the next status of a watch."""
     response = await call.read()
@@ -28,16 +56,107 @@ async def read_status(call: "Watch") -> int:
     return response.status
 
 
+async def end_of(call: "Watch") -> grpc.aio.AioRpcError:
+    """Take what is left of a watch; return how it ends."""
+    try:
+        while True:
+            await read_status(call)
+    except grpc.aio.AioRpcError as error:
+        return error
+
+
+@dataclass
+class Hosted:
+    """A service that runs, whatever hosts it."""
+
+    address: str
+    stop: Callable[[], Awaitable[None]]
+    plane: Plane | None
+    """What is inside; None where that is in another process."""
+    loop: asyncio.AbstractEventLoop | None
+    """The event loop of that."""
+
+
+@asynccontextmanager
+async def in_service(given: dict[str, Any]) -> AsyncIterator[Hosted]:
+    async with Service(load_settings(environ={}, **given)) as service:
+        loop = asyncio.get_running_loop()
+        yield Hosted(service.addresses[0], service.stop, service.plane, loop)
+
+
+@asynccontextmanager
+async def in_health_plane(
+    given: dict[str, Any], *, isolation: Literal["thread", "process"]
+) -> AsyncIterator[Hosted]:
+    plane = HealthPlane.from_settings(isolation=isolation, **given)
+
+    async def stop() -> None:
+        await asyncio.to_thread(plane.stop)
+
+    await asyncio.to_thread(plane.start)
+    host, inside, loop = plane._host, None, None
+    if isinstance(host, ThreadHost):
+        inside, loop = host._plane, host._loop
+    try:
+        yield Hosted(plane.address, stop, inside, loop)
+    finally:
+        await stop()
+
+
+@asynccontextmanager
+async def mounted(given: dict[str, Any]) -> AsyncIterator[Hosted]:
+    plane = MountedPlane.from_settings(**given)
+    server = grpc.aio.server(
+        options=[  # those are the application's, who gives them as Server does here
+            ("grpc.max_receive_message_length", plane.settings.max_message_size),
+            ("grpc.server.max_pending_requests", 100_000),
+            ("grpc.server.max_pending_requests_hard_limit", 100_000),
+        ]
+    )
+    plane.mount(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+
+    async def stop() -> None:
+        await plane.stop()
+        await server.stop(0)
+
+    async with plane:
+        await server.start()
+        yield Hosted(f"127.0.0.1:{port}", stop, plane._plane, asyncio.get_running_loop())
+        await stop()
+
+
+HOSTS: Final[dict[str, Callable[[dict[str, Any]], AbstractAsyncContextManager[Hosted]]]] = {
+    "service": in_service,
+    "thread": partial(in_health_plane, isolation="thread"),
+    "process": partial(in_health_plane, isolation="process"),
+    "mounted": mounted,
+}
+
+
 class Backend:
     """A running service, its stubs, and the means to break and mend what it depends on."""
 
-    def __init__(self, service: Service, channel: grpc.aio.Channel, directory: Path) -> None:
-        self.service = service
-        self.address = service.addresses[0]
+    def __init__(self, hosted: Hosted, channel: grpc.aio.Channel, directory: Path) -> None:
+        self.address = hosted.address
+        self.stop = hosted.stop
         self.channel = channel
         self.health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         self.smoke = stubs.SmokeTestServiceStub(channel)
         self.directory = directory
+        self._hosted = hosted
+
+    @property
+    def watched(self) -> set[str]:
+        """The names that are watched, where one can look into the service."""
+        plane = self._hosted.plane
+        return set() if plane is None else set(plane.names._watchers)
+
+    @property
+    def tasks(self) -> "Iterable[asyncio.Task[Any]]":
+        """The tasks of the service, where one can look into it."""
+        loop = self._hosted.loop
+        return () if loop is None else asyncio.all_tasks(loop)
 
     async def check(self, name: str = "") -> int:
         """Ask for the status of a name."""
@@ -105,11 +224,9 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             disk = {"kind": "disk", "directory": str(directory), "min_free": 0}
             disk |= times | (policy or {})
             given = {"listen": "127.0.0.1:0", "checks": {"disk": disk}} | settings
-            service = await stack.enter_async_context(Service(load_settings(environ={}, **given)))
-            channel = await stack.enter_async_context(
-                grpc.aio.insecure_channel(service.addresses[0])
-            )
-            return Backend(service, channel, directory)
+            hosted = await stack.enter_async_context(HOSTS[HOST](given))
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(hosted.address))
+            return Backend(hosted, channel, directory)
 
         yield start
 

@@ -7,7 +7,15 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.rpc.conftest import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Backend, Serve, read_status
+from tests.rpc.conftest import (
+    NOT_SERVING,
+    SERVICE_UNKNOWN,
+    SERVING,
+    Backend,
+    Serve,
+    end_of,
+    read_status,
+)
 
 READY_NAMES = ["", "readiness", "petsage.v1.SmokeTestService"]
 OTHER_NAMES = ["liveness", "startup"]
@@ -138,10 +146,11 @@ async def test_watchers_are_told_and_ended_when_the_service_stops(backend: Backe
     calls = [backend.watch(name) for name in ("", "liveness", "nobody")]
     first = [await read_status(call) for call in calls]
     assert first == [SERVING, SERVING, SERVICE_UNKNOWN]
-    await backend.service.stop()
+    await backend.stop()
     for call in calls:
-        assert await call.code() is grpc.StatusCode.UNAVAILABLE
-        assert await call.details() == "the service is stopping"
+        error = await end_of(call)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error.details() == "the service is stopping"
 
 
 async def test_a_thousand_watchers_of_one_name_all_see_a_change(backend: Backend) -> None:

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from petsage_grpc.rpc import stubs as pb
-from tests.rpc.conftest import SERVING, Backend, Serve
+from tests.rpc.conftest import HOST, SERVING, Backend, Serve
 
 NOW = datetime.timedelta(0)
 
@@ -27,7 +27,8 @@ async def test_all_is_well(backend: Backend) -> None:
     assert response.timestamp.ToDatetime(datetime.UTC) <= after
     assert response.version
     assert response.instance
-    (disk,) = response.checks
+    disk, *others = response.checks
+    assert [check.name for check in others] == ["application"] * (HOST == "process")
     assert (disk.name, disk.status, disk.message, disk.detail) == ("disk", pb.STATUS_OK, "", "")
     assert disk.consecutive_failures == 0
     assert list(disk.gates) == ["", "readiness", "startup", "petsage.v1.SmokeTestService"]

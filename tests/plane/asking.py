@@ -1,0 +1,79 @@
+"""Asks a plane as its callers do: over a real channel, from the thread of the test.
+
+Where the plane runs is said by the variable TEST_HOST: "process", or else on a thread.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from petsage_grpc.plane.health_plane import Isolation
+from petsage_grpc.rpc import stubs as pb
+from tests.processes import PATIENCE
+
+ISOLATION: Final[Isolation] = "process" if os.environ.get("TEST_HOST") == "process" else "thread"
+"""Where the plane runs."""
+OWN_CHECKS: Final = ["application"] * (ISOLATION == "process")
+"""The checks that the plane has by itself."""
+
+Status = health_pb2.HealthCheckResponse
+
+
+class Asking:
+    """A client of a plane.
+
+    Args:
+        address: where the plane listens.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address)
+        self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
+        self._smoke = pb.SmokeTestServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def check(self, name: str = "") -> int:
+        """Ask for the status of a name; SERVICE_UNKNOWN when there is no such name."""
+        try:
+            answer = self._health.Check(
+                health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE
+            )
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return int(Status.SERVICE_UNKNOWN)
+            raise
+        return int(answer.status)
+
+    @contextlib.contextmanager
+    def watching(self, name: str = "") -> "Iterator[Iterator[int]]":
+        """Follow a name: give its statuses as they come, and raise an error after PATIENCE."""
+        call = self._health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
+        try:
+            yield (int(answer.status) for answer in call)
+        finally:
+            call.cancel()
+
+    def becomes(self, status: int, name: str = "") -> None:
+        """Wait until a name has the status."""
+        with self.watching(name) as statuses:
+            assert status in statuses
+
+    def smoke(self, max_age: datetime.timedelta | None = None) -> pb.SmokeTestResponse:
+        """Call SmokeTest."""
+        return self._smoke.SmokeTest(pb.SmokeTestRequest(max_age=max_age), timeout=PATIENCE)

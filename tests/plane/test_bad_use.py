@@ -1,0 +1,398 @@
+"""A plane that is used wrongly: a clear error or a clean end, and never a hang."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from petsage_grpc import HealthPlane, PlaneError
+from petsage_grpc.plane import health_plane
+from petsage_grpc.plane.process_host import ProcessHost
+from petsage_grpc.plane.thread_host import ThreadHost
+from tests.plane.asking import ISOLATION, OWN_CHECKS, Asking, Status
+from tests.processes import PATIENCE, python
+
+UP, DOWN = Status.SERVING, Status.NOT_SERVING
+
+
+def make(**settings: Any) -> HealthPlane:
+    given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}, "isolation": ISOLATION}
+    return HealthPlane.from_settings(**given | settings)
+
+
+@pytest.fixture
+def plane() -> Iterator[HealthPlane]:
+    with make() as plane:
+        yield plane
+
+
+def host_thread() -> threading.Thread:
+    """Give the thread of the one plane that runs."""
+    names = ("petsage plane", "petsage link")
+    (thread,) = (thread for thread in plane_threads() if thread.name in names)
+    return thread
+
+
+def plane_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("petsage")]
+
+
+def test_started_twice_it_says_so_and_goes_on(plane: HealthPlane) -> None:
+    address = plane.address
+    with pytest.raises(PlaneError, match=r"^the plane runs already: stop it before it is started"):
+        plane.start()
+    assert plane.address == address
+    with Asking(address) as asking:
+        assert asking.check() == UP
+
+
+def test_started_by_many_threads_at_once_it_starts_once() -> None:
+    plane = make()
+
+    def start() -> bool:
+        try:
+            plane.start()
+        except PlaneError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        started = [future.result(PATIENCE) for future in [pool.submit(start) for _ in range(8)]]
+        assert sorted(started) == [False] * 7 + [True]
+        for stopped in [pool.submit(plane.stop) for _ in range(8)]:
+            stopped.result(PATIENCE)
+    assert not plane_threads(), "who stops it last waits for its end as well"
+
+
+def test_stopped_twice_or_before_its_start_nothing_happens() -> None:
+    plane = make()
+    plane.stop()
+    plane.start()
+    plane.stop()
+    plane.stop()
+    assert not plane_threads()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda plane: plane.address,
+        lambda plane: plane.addresses,
+        lambda plane: plane.set("mine", serving=True, ttl=1),
+    ],
+)
+def test_used_before_its_start_or_after_its_stop_it_says_what_to_do(
+    use: Callable[[HealthPlane], object],
+) -> None:
+    plane = make()
+    with pytest.raises(PlaneError, match=r"^the plane has not been started: start it first$"):
+        use(plane)
+    plane.start()
+    plane.stop()
+    with pytest.raises(PlaneError, match=r"^it has been stopped: start it again first$"):
+        use(plane)
+
+
+def test_a_drain_before_the_start_is_an_error_and_one_after_the_stop_comes_late() -> None:
+    plane = make()
+    with pytest.raises(PlaneError, match="has not been started"):
+        plane.drain()
+    plane.start()
+    plane.stop()
+    plane.drain()
+
+
+def test_a_signal_handler_may_drain_it_whatever_the_main_thread_holds(plane: HealthPlane) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: plane.drain())
+    try:
+        with plane._lock, plane._life:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with Asking(plane.address) as asking:
+        asking.becomes(DOWN)
+
+
+@pytest.mark.parametrize("what", ["start", "stop"])
+def test_nobody_else_waits_while_it_starts_or_stops(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    home = ProcessHost if ISOLATION == "process" else ThreadHost
+    begun, free, done = threading.Event(), threading.Event(), getattr(home, what)
+
+    def slowly(host: ThreadHost | ProcessHost, *rest: float) -> object:
+        begun.set()
+        assert free.wait(PATIENCE)
+        return done(host, *rest)
+
+    plane = make()
+    if what == "stop":
+        plane.start()
+    monkeypatch.setattr(home, what, slowly)
+    with ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(getattr(plane, what))
+        assert begun.wait(PATIENCE)
+        plane.set("mine", serving=True)
+        beat = plane.heartbeat("worker", max_silence=PATIENCE)
+        beat()
+        with pytest.raises(PlaneError):
+            _ = plane.address
+        assert not doing.done()
+        free.set()
+        doing.result(PATIENCE)
+    monkeypatch.undo()
+    if what == "stop":
+        plane.start()
+    with plane_of(plane), Asking(plane.address) as asking:
+        asking.becomes(UP)
+        asking.becomes(UP, "mine")
+        assert [told.name for told in asking.smoke().checks] == [*OWN_CHECKS, "worker"]
+
+
+@contextlib.contextmanager
+def plane_of(plane: HealthPlane) -> Iterator[None]:
+    """Stop a plane that runs at the end of the block."""
+    try:
+        yield
+    finally:
+        plane.stop()
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_: "Future[Any]", timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    plane = make()
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plane.start()
+    monkeypatch.undo()
+    assert not plane_threads()
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def check() -> None:
+        raise error
+
+    return check
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), StopIteration()], ids=repr
+)
+def test_a_callback_that_raises_fails_and_costs_no_answer(
+    plane: HealthPlane, asynchronous: bool, error: BaseException
+) -> None:
+    check = raises(error)
+
+    async def check_asynchronously() -> None:
+        check()
+
+    plane.check("bad")(check_asynchronously if asynchronous else check)
+    with Asking(plane.address) as asking:
+        asking.becomes(DOWN)
+        assert asking.check("liveness") == UP
+        assert asking.smoke().checks[-1].consecutive_failures >= 1
+
+
+def test_a_callback_that_never_returns_fails_in_time_and_delays_no_end(plane: HealthPlane) -> None:
+    free = threading.Event()
+
+    @plane.check("sync", timeout=0.05, interval=0.1)
+    def hangs() -> bool:
+        return free.wait(PATIENCE)
+
+    @plane.check("async", timeout=0.05, interval=0.1)
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    with Asking(plane.address) as asking:
+        asking.becomes(DOWN)
+        while [told.message for told in asking.smoke().checks].count("no result yet"):
+            pass
+        assert asking.check("liveness") == UP
+    plane.stop()
+    (thread,) = plane_threads()
+    assert thread.name.startswith("petsage check ")
+    assert thread.name.endswith("hangs")
+    free.set()
+
+
+@pytest.mark.skipif(ISOLATION == "process", reason="no callback runs on the loop of the plane")
+def test_a_callback_that_blocks_the_loop_of_the_plane_does_not_block_the_application(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("petsage_grpc.plane.thread_host._PATIENCE", 0.05)
+    begun, free = threading.Event(), threading.Event()
+    plane = make()
+
+    @plane.check("blocks")
+    async def blocks() -> None:
+        begun.set()
+        free.wait(PATIENCE)
+
+    plane.start()
+    assert begun.wait(PATIENCE)
+    thread = host_thread()
+    plane.stop(0.0)
+    assert "the plane's thread does not end, and is left behind" in caplog.text
+    free.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "it ends as soon as it can"
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_callback_may_stop_the_plane(plane: HealthPlane, asynchronous: bool) -> None:
+    stopped = threading.Event()
+
+    def stop() -> None:
+        plane.stop()
+        stopped.set()
+
+    async def stop_asynchronously() -> None:
+        stop()
+
+    thread = host_thread()
+    plane.check("stops")(stop_asynchronously if asynchronous else stop)
+    assert stopped.wait(PATIENCE)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_callback_that_nobody_else_keeps_is_kept(plane: HealthPlane) -> None:
+    ran = threading.Event()
+
+    def declare() -> None:
+        class Bad:
+            def __call__(self) -> bool:
+                if armed.is_set():
+                    ran.set()
+                return False
+
+        plane.check("bad", interval=0.02, edge_interval=0.02)(Bad())
+
+    armed = threading.Event()
+    declare()
+    gc.collect()
+    armed.set()
+    assert ran.wait(PATIENCE)
+
+
+def test_a_plane_that_nobody_keeps_goes_on() -> None:
+    address = make().start().address
+    gc.collect()
+    with Asking(address) as asking:
+        assert asking.check() == UP
+    (plane,) = health_plane._running
+    assert plane.address == address
+    plane.stop()
+    assert not health_plane._running
+
+
+def test_a_loop_that_is_closed_gets_no_heartbeat(plane: HealthPlane) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(ValueError, match=r"^heartbeat loop: its event loop is closed, and never"):
+        plane.loop_heartbeat(loop=loop)
+    assert plane.checks == {}
+
+
+def test_a_loop_heartbeat_without_a_running_loop_says_so(plane: HealthPlane) -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        plane.loop_heartbeat()
+    assert plane.checks == {}
+
+
+START = """
+import sys, threading, time, logging
+from petsage_grpc import HealthPlane
+plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks={}, isolation=ISOLATION)
+"""
+BLOCKED = """
+begun = threading.Event()
+@plane.check("hangs")
+def hangs():
+    begun.set()
+    time.sleep(1000)
+"""
+
+
+def run_code(code: str) -> "subprocess.CompletedProcess[str]":
+    """Run code that has a plane, as a process."""
+    return python(f"ISOLATION = {ISOLATION!r}\n{START}{code}")
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "last_line"),
+    [
+        pytest.param("plane.start()", 0, "", id="running"),
+        pytest.param(
+            "HealthPlane.from_settings(listen='127.0.0.1:0', isolation=ISOLATION).start()",
+            0, None, id="lost",
+        ),
+        pytest.param("plane.start(); plane.stop()", 0, "", id="stopped"),
+        pytest.param("plane.start(); sys.exit(7)", 7, "", id="exit code"),
+        pytest.param("plane.start(); 1 / 0", 1, "ZeroDivisionError: division by zero", id="raises"),
+        pytest.param(
+            BLOCKED + "plane.start(); begun.wait(); sys.exit(3)", 3, "", id="check hangs",
+        ),
+        pytest.param(
+            "beat = plane.heartbeat('worker')\nplane.start()\n"
+            "def work():\n    while True: beat()\n"
+            "threading.Thread(target=work, daemon=True).start()", 0, "", id="beating",
+        ),
+        pytest.param(
+            "class Handler(logging.Handler):\n"
+            "    def emit(self, record): begun.set(); time.sleep(2)\n"
+            "begun = threading.Event()\n"
+            "logging.getLogger().addHandler(Handler())\n"
+            "plane.check('bad')(lambda: False)\n"
+            "plane.start(); begun.wait()", 0, "", id="handler slow",
+        ),
+        pytest.param(
+            "import grpc\nfrom grpc_health.v1 import health_pb2, health_pb2_grpc\n"
+            "plane.start()\n"
+            "stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(plane.address))\n"
+            "watch = stub.Watch(health_pb2.HealthCheckRequest())\n"
+            "assert next(watch).status", 0, None, id="watched",
+        ),
+        pytest.param(
+            "import atexit\natexit.register(plane.stop)\nplane.start()\n"
+            "atexit.register(plane.stop)", 0, "", id="own exit handlers",
+        ),
+        pytest.param(
+            "threading.Thread(target=plane.start).start()", 0, "", id="started on a thread",
+        ),
+    ],
+)  # fmt: skip
+def test_an_interpreter_that_ends_without_a_stop_ends_cleanly(
+    code: str, exit_code: int, last_line: str | None
+) -> None:
+    ended = run_code(code)
+    assert ended.returncode == exit_code, ended.stderr
+    if last_line is None:
+        assert "Traceback" not in ended.stderr
+    else:
+        assert ended.stderr.strip().rpartition("\n")[2] == last_line
+        assert ended.stderr.count("Traceback") == (1 if last_line else 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_an_interpreter_that_is_interrupted_ends_cleanly() -> None:
+    ended = run_code("import signal\nplane.start()\nsignal.raise_signal(signal.SIGINT)")
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr.strip().endswith("KeyboardInterrupt")
+    assert ended.stderr.count("Traceback") == 1

@@ -1,0 +1,307 @@
+"""Heartbeats as the application holds them: by hand, by its loop, through its pool, by a worker."""
+
+import asyncio
+import threading
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc import HealthPlane
+from petsage_grpc.checks.heartbeat import HeartbeatCheck
+from petsage_grpc.core.fold import make_rules
+from petsage_grpc.core.monitor import Monitor
+from petsage_grpc.core.names import Names
+from petsage_grpc.core.passive import PassiveCheck
+from petsage_grpc.core.policy import Policy
+from petsage_grpc.core.status import Status as Told
+from petsage_grpc.core.status import Verdict
+from petsage_grpc.core.units import Duration
+from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
+from tests.conftest import ManualClock, settle
+from tests.plane.asking import Asking, Status
+from tests.processes import PATIENCE, settings_file
+
+
+def make_check() -> HeartbeatCheck:
+    return HeartbeatCheck(max_silence=Duration(5))
+
+
+class Heart:
+    """A monitor of one heartbeat, on a clock that the test moves; it can be begun anew."""
+
+    def __init__(self, clock: ManualClock, check: PassiveCheck) -> None:
+        self.names = Names(clock.now)
+        gates = ("readiness", "liveness")
+        self.monitor = Monitor(
+            {"heart": (check, Policy(gates=gates))}, make_rules({"heart": gates}, {}, []),
+            self.names, clock,
+        )  # fmt: skip
+        check._now = clock.now
+        self.monitor.start()
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.monitor.report().checks[0].verdict
+
+    @property
+    def ready(self) -> bool:
+        return self.names.read("readiness") is Told.SERVING
+
+
+async def test_a_beat_before_the_start_counts(clock: ManualClock) -> None:
+    check = make_check()
+    check._now = clock.now
+    check.beat()
+    clock.jump(4)
+    heart = Heart(clock, check)
+    await settle()
+    assert heart.ready
+    await clock.advance(1)
+    assert heart.verdict is Verdict.STALE
+
+
+async def test_a_beat_before_another_cell_is_used_counts_too(clock: ManualClock) -> None:
+    check, cell = make_check(), array("d", [0.0])
+    check._now = clock.now
+    check.beat()
+    check.keep_in(cell)
+    assert cell[0] == clock.now()
+    heart = Heart(clock, check)
+    await settle()
+    assert heart.ready
+    clock.jump(1)
+    check.beat()
+    assert cell[0] == clock.now()
+
+
+async def test_a_cell_that_another_process_has_beaten_in_later_keeps_its_beat(
+    clock: ManualClock,
+) -> None:
+    check, cell = make_check(), array("d", [clock.now() + 3])
+    check._now = clock.now
+    check.beat()
+    check.keep_in(cell)
+    assert cell[0] == clock.now() + 3
+
+
+@pytest.mark.parametrize("first", ["beat", "failure"])
+async def test_a_beat_and_a_failure_are_taken_in_their_order(
+    clock: ManualClock, first: str
+) -> None:
+    check = make_check()
+    heart = Heart(clock, check)
+    for what in (first, "failure" if first == "beat" else "beat"):
+        clock.jump(1)
+        if what == "beat":
+            check.beat()
+        else:
+            check.report("broken")
+    await settle()
+    last = heart.monitor.report().checks[0].last
+    assert last is not None
+    assert last.passed is (first == "failure")
+
+
+async def test_in_a_second_life_it_is_ready_with_the_next_beat(clock: ManualClock) -> None:
+    check = make_check()
+    heart = Heart(clock, check)
+    for _ in range(3):
+        clock.jump(0.1)
+        check.beat()
+        await settle()
+    assert not check.wanted, "it has settled, and tells nobody any more"
+    await heart.monitor.stop()
+    clock.jump(100)
+    again = Heart(clock, check)
+    await settle()
+    assert not again.ready
+    check.beat()
+    await settle()
+    assert again.ready
+
+
+async def test_in_a_second_life_the_last_beat_still_counts(clock: ManualClock) -> None:
+    check = make_check()
+    heart = Heart(clock, check)
+    check.beat()
+    await settle()
+    await heart.monitor.stop()
+    clock.jump(2)
+    again = Heart(clock, check)
+    await settle()
+    assert again.ready
+
+
+class Reported(PassiveCheck):
+    """A passive check of another kind."""
+
+    max_silence = 5.0
+
+
+async def settled_life(clock: ManualClock, check: Reported) -> None:
+    """Let it pass until nobody wants to hear of that any more, and end this life."""
+    heart = Heart(clock, check)
+    for _ in range(3):
+        clock.jump(0.1)
+        check.report()
+        await settle()
+    assert not check.wanted
+    assert heart.verdict is Verdict.PASSING, "who asks has the last one looked at"
+    await heart.monitor.stop()
+
+
+async def test_in_a_second_life_a_report_is_heard_at_once(clock: ManualClock) -> None:
+    check = Reported()
+    await settled_life(clock, check)
+    check.newest = None
+    again = Heart(clock, check)
+    await settle()
+    assert not again.ready
+    check.report()
+    await settle()
+    assert again.ready
+
+
+async def test_in_a_second_life_the_last_report_still_counts(clock: ManualClock) -> None:
+    check = Reported()
+    await settled_life(clock, check)
+    again = Heart(clock, check)
+    assert again.verdict is Verdict.PASSING
+    await again.monitor.stop()
+
+
+def test_a_worker_beats_before_each_item_and_at_the_end() -> None:
+    check = make_check()
+    beat, ticks = Heartbeat("worker", check), iter(range(1, 100))
+    check._now = lambda: float(next(ticks))
+    assert list(beat.over([])) == []
+    assert check._cell[0] == 2
+    seen = [(item, check._cell[0]) for item in beat.over("abc")]
+    assert seen == [("a", 4), ("b", 5), ("c", 6)]
+    assert check._cell[0] == 7
+
+
+def test_it_raises_nothing_and_says_what_it_is() -> None:
+    beat = Heartbeat("worker", make_check())
+    beat()
+    beat.fail("broken")
+    beat.fail("")
+    assert repr(beat) == "<Heartbeat 'worker', at least every 5 s>"
+    assert beat.pause == 1
+
+
+async def test_a_loop_beats_by_itself_until_it_ends() -> None:
+    check = HeartbeatCheck(max_silence=Duration(0.01))
+    beats: list[float] = []
+
+    def note() -> float:
+        beats.append(1.0)
+        return 1.0
+
+    check._now = note
+    loop = asyncio.new_event_loop()
+    beat_by_loop(Heartbeat("loop", check), loop)
+    running = threading.Thread(target=loop.run_forever)
+    running.start()
+    async with asyncio.timeout(PATIENCE):
+        while len(beats) < 3:
+            await asyncio.sleep(0)
+    loop.call_soon_threadsafe(loop.stop)
+    await asyncio.to_thread(running.join)
+    loop.close()
+
+
+def test_through_a_full_pool_goes_no_second_task() -> None:
+    check, free = make_check(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        send = through_pool(Heartbeat("pool", check), pool)
+        pool.submit(free.wait, PATIENCE)
+        for _ in range(10):
+            send()
+        assert pool._work_queue.qsize() == 1
+        assert check._cell[0] == 0
+        free.set()
+    assert check._cell[0] > 0
+
+
+def test_a_pool_that_has_been_shut_down_does_not_stop_the_one_who_sends() -> None:
+    pool = ThreadPoolExecutor(1)
+    send = through_pool(Heartbeat("pool", make_check()), pool)
+    pool.shutdown()
+    for _ in range(3):
+        send()
+
+
+@pytest.fixture
+def plane() -> Iterator[HealthPlane]:
+    with HealthPlane.from_settings(listen="127.0.0.1:0", checks={}) as plane:
+        yield plane
+
+
+def test_a_full_pool_affects_readiness_only_and_a_free_one_brings_it_back(
+    plane: HealthPlane,
+) -> None:
+    free = threading.Event()
+    with ThreadPoolExecutor(2) as pool, Asking(plane.address) as asking:
+        plane.pool_heartbeat("pool", pool, max_silence=0.2)
+        asking.becomes(Status.SERVING)
+        for _ in range(2):
+            pool.submit(free.wait, PATIENCE)
+        asking.becomes(Status.NOT_SERVING)
+        assert asking.check("liveness") == Status.SERVING
+        free.set()
+        asking.becomes(Status.SERVING)
+
+
+def test_a_blocked_loop_is_seen_in_liveness_and_forgiven(plane: HealthPlane) -> None:
+    begun, free, ended = threading.Event(), threading.Event(), threading.Event()
+
+    async def live() -> None:
+        plane.loop_heartbeat(max_silence=0.2)
+        await asyncio.to_thread(begun.wait)
+        free.wait(PATIENCE)  # what nobody should do
+        await asyncio.to_thread(ended.wait)
+
+    running = threading.Thread(target=lambda: asyncio.run(live()))
+    running.start()
+    with Asking(plane.address) as asking:
+        asking.becomes(Status.SERVING)
+        begun.set()
+        asking.becomes(Status.NOT_SERVING, "liveness")
+        free.set()
+        asking.becomes(Status.SERVING, "liveness")
+        asking.becomes(Status.SERVING)
+        ended.set()
+        running.join(PATIENCE)
+        asking.becomes(Status.NOT_SERVING, "liveness")
+
+
+def test_one_that_fails_says_why_and_a_beat_mends_it(plane: HealthPlane) -> None:
+    beat = plane.heartbeat("worker", max_silence=PATIENCE, rise=1, fall=1)
+    with Asking(plane.address) as asking:
+        beat()
+        asking.becomes(Status.SERVING)
+        beat.fail("no paper")
+        asking.becomes(Status.NOT_SERVING)
+        beat()
+        asking.becomes(Status.SERVING)
+
+
+def test_in_a_second_life_with_less_patience_a_pool_is_asked_more_often(tmp_path: Path) -> None:
+    heart = ("[checks.pool]", 'kind = "heartbeat"')
+    file = settings_file(tmp_path, *heart, "max_silence = 1000")
+    plane = HealthPlane.from_settings(file, listen="127.0.0.1:0")
+    with ThreadPoolExecutor(1) as pool:
+        plane.pool_heartbeat("pool", pool)
+        with plane:
+            pass
+        settings_file(tmp_path, *heart, "max_silence = 0.2")
+        with plane, Asking(plane.address) as asking:
+            asking.becomes(Status.SERVING)
+            checked = asking.smoke().checks[0].checked_at.ToNanoseconds()
+            while asking.smoke().checks[0].checked_at.ToNanoseconds() == checked:
+                pass  # until another beat has been seen
+            assert asking.check() == Status.SERVING
