@@ -19,7 +19,7 @@ from petsage_grpc.settings_listen import parse_listen
 
 __all__ = [
     "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "RESERVED_NAMES", "BadSettingError",
-    "CheckSettings", "FeatureSettings", "Settings", "dotted", "fleet_risks", "require_checks",
+    "CheckSettings", "FeatureSettings", "Settings", "dotted", "require_checks",
 ]  # fmt: skip
 
 DETAILS: Final = ("never", "always")
@@ -114,22 +114,6 @@ class FeatureSettings:
     )
 
 
-def fleet_risks(
-    checks: Mapping[str, CheckSettings], groups: Mapping[str, Collection[str]]
-) -> list[str]:
-    """Say which checks take every replica out of rotation at once, one line for each."""
-    return [
-        f"check {name} is shared by all replicas and gates {', '.join(taken)}:"
-        " when it fails, all of them leave rotation at once (docs/gates.md)"
-        for name, check in checks.items()
-        if check.policy.shared
-        and (
-            taken := [gate for gate in check.policy.gates if gate == READINESS]
-            + [group for group, needed in groups.items() if name in needed]
-        )
-    ]
-
-
 def require_checks(names: Collection[str], known: Collection[str], *key: str) -> None:
     """Raise BadSettingError when one of the names is no check's."""
     for name in names:
@@ -203,6 +187,13 @@ class Settings:
         metadata=_help(
             "time without a word from the application's process, or from the loop of the features,"
             " that is still no failure"
+        ),
+    )
+    switch_interval: Duration = field(
+        default=Duration(0.0005),
+        metadata=_help(
+            "longest time for which a busy thread of the application keeps the interpreter from a"
+            " plane on a thread; 0 leaves Python's"
         ),
     )
     features_package: str = field(

@@ -37,6 +37,7 @@ class Served:
         self.lines: list[str] = []
         self.address = ""
         self._more = threading.Condition()
+        self._silent = False  # whether it has printed its last
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.address = self.wait_for(r"listening on (\S+)")[1]
@@ -47,6 +48,9 @@ class Served:
             with self._more:
                 self.lines.append(line.rstrip("\n"))
                 self._more.notify_all()
+        with self._more:
+            self._silent = True
+            self._more.notify_all()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until a line has this pattern."""
@@ -56,7 +60,8 @@ class Served:
             return next((match for match in found if match), None)
 
         with self._more:
-            match = self._more.wait_for(find, PATIENCE)
+            self._more.wait_for(lambda: find() or self._silent, PATIENCE)
+            match = find()
         assert match is not None, f"no line has {pattern!r} in: {self.lines}"
         return match
 

@@ -13,7 +13,8 @@ from petsage_grpc.cli._arguments import Parser
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size
 from petsage_grpc.errors import PetsageError
-from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings, fleet_risks
+from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings
+from petsage_grpc.settings_fleet import fleet_risks
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
 
 if TYPE_CHECKING:

@@ -78,6 +78,10 @@ class PassiveCheck(Check):
         if self._waiting:
             tell()
 
+    def disconnect(self) -> None:
+        """Pass nothing on any more."""
+        self._now, self._tell = boot_time, _tell_nobody
+
     def report(self, error: str = "") -> None:
         """Say how things are; it may be called from any thread and never waits.
 

@@ -78,6 +78,7 @@ class _Child:
         )
         self._over: asyncio.Future[float | None] = self._loop.create_future()
         self._service: Service | None = None
+        self._hello: tuple[Mapping[str, Any], Mapping[str, int]] = ({}, {})
         self._early: list[tuple[Any, ...]] = []
 
     async def live(self, end: socket.socket, watched: Callable[[], None]) -> None:
@@ -117,7 +118,7 @@ class _Child:
     async def _start(self, settings: Settings, heartbeats: Mapping[str, int]) -> Service:
         logging.getLogger().setLevel(settings.log_level)
         logging.getLogger().addHandler(_LinkHandler(self))
-        service = Service(settings)
+        service = Service(settings, option="listen")
         for name, made in service.checks.items():
             self._connect(name, made.check, heartbeats.get(name, 0))
         await service.start()
@@ -128,6 +129,7 @@ class _Child:
         for message in self._early:
             self._apply(message)
         self._early.clear()
+        service.plane.begun = True
         self._beat()
         return service
 
@@ -148,7 +150,9 @@ class _Child:
 
     def _hear(self, message: tuple[Any, ...]) -> None:
         if message[0] == "hello":
-            self._greeted.set_result(message[1:])
+            self._hello = message[1:]
+        elif message[0] == "begin":
+            self._greeted.set_result(self._hello)
         elif message[0] == "stop":
             self._end(message[1])
         elif self._service is None:

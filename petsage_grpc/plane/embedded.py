@@ -12,7 +12,7 @@ from petsage_grpc.core.text import printable
 from petsage_grpc.core.words import MAX_WORDS
 from petsage_grpc.errors import PlaneError, SettingsError
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
-from petsage_grpc.plane.host import Hearer
+from petsage_grpc.plane.host import Hearer, Said
 from petsage_grpc.plane.registry import Registry
 from petsage_grpc.settings import RESERVED_NAMES, CheckSettings, Settings
 from petsage_grpc.settings_load import load_with_table
@@ -31,6 +31,9 @@ _Host = TypeVar("_Host", bound=Hearer)
 def load_embedded(path: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Loaded:
     """Load the settings of a plane that is embedded. Raises SettingsError."""
     made, table = load_with_table(path, **given)
+    if "checks" not in table:  # the application's logging is its own: told, but it gates nothing
+        checks = {"disk": {"kind": "disk"}, "log": {"kind": "log", "gates": []}}
+        made, table = load_with_table(path, **{**given, "checks": checks})
     for key in ("features_package", "features"):
         if getattr(made, key):
             raise SettingsError(
@@ -56,6 +59,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         self._said: dict[str, tuple[bool, str]] = {}
         self._named: set[str] = set()
         self._left = ""
+        self._forked = ""
 
     def drain(self) -> None:
         """Turn every name but liveness NOT_SERVING, for good, and go on answering.
@@ -65,7 +69,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         One that has been stopped has nothing to drain: a second signal may come late.
         """
         with self._lock:
-            if self._host is not None or not self._left:
+            if self._host is not None or self._forked or not self._left:
                 self._require_running().drain()
 
     def set(
@@ -99,6 +103,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
             )
         serving, reason = bool(serving), printable(reason[:_LONGEST_REASON])
         with self._lock:
+            self._refuse_copy()
             host = self._host if ttl is None else self._require_running()
             if name not in self._named and len(self._named) >= MAX_WORDS:
                 raise ValueError(f"something is said of {MAX_WORDS} names already: clear one")
@@ -112,6 +117,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         """Take back what was said of a name: its checks count again; without any it is unknown."""
         name = self._name(name)
         with self._lock:
+            self._refuse_copy()
             self._named.discard(name)
             self._said.pop(name, None)
             if self._host is not None:
@@ -168,7 +174,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
                 self._host.every(beat.pause, send)
         return beat
 
-    def _tell_all(self, host: _Host, given: Collection[str]) -> None:
+    def _tell_all(self, host: _Host, given: Collection[str], said: Said) -> None:
         """Tell a new host what it was not given: it all may have been said while it started."""
         for name, made in self.checks.items():
             if name not in given:
@@ -176,11 +182,20 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         for beat, send in self._beating:
             host.every(beat.pause, send)
         self._named = set(self._said)
+        for name in said.keys() - self._said.keys():
+            host.take_back(name)
         for name, (serving, reason) in self._said.items():
-            host.say(name, serving=serving, reason=reason, ttl=None)
+            if said.get(name) != (serving, reason):
+                host.say(name, serving=serving, reason=reason, ttl=None)
+
+    def _refuse_copy(self) -> None:
+        """Raise PlaneError in a child that was forked while this ran: nobody would hear of it."""
+        if self._forked:
+            raise PlaneError(self._forked)
 
     def _take_in(self, name: str, made: CheckSettings) -> None:
         with self._lock:
+            self._refuse_copy()
             if name in self._configured:
                 raise ValueError(f"the settings have a check {name!r}: name this one otherwise")
             super()._take_in(name, made)
@@ -190,7 +205,9 @@ class EmbeddedPlane(Registry, Generic[_Host]):
     def _require_running(self) -> _Host:
         with self._lock:
             if self._host is None:
-                raise PlaneError(self._left or "the plane has not been started: start it first")
+                raise PlaneError(
+                    self._forked or self._left or "the plane has not been started: start it first"
+                )
             return self._host
 
     def _name(self, name: str) -> str:

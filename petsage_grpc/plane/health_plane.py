@@ -91,7 +91,8 @@ class HealthPlane(EmbeddedPlane[Host]):
                 self.settings, self._table = loaded
             with self._lock:
                 self._left = ""
-                host, given = self._make_host(), set(self.checks)
+                self._forked = ""
+                host, given, said = self._make_host(), set(self.checks), dict(self._said)
             HANDOVER.begin()
             try:
                 addresses = host.start()
@@ -101,7 +102,7 @@ class HealthPlane(EmbeddedPlane[Host]):
             with self._lock:
                 self._host, self._addresses = host, addresses
                 _running.add(self)
-                self._tell_all(host, given)
+                self._tell_all(host, given, said)
         return self
 
     def stop(self, grace: float = 1.0) -> None:
@@ -132,11 +133,11 @@ class HealthPlane(EmbeddedPlane[Host]):
         if self._isolation == "process":
             from petsage_grpc.plane.process_host import ProcessHost  # noqa: PLC0415 -- few need it
 
-            return ProcessHost(self.settings, self._table, self.checks)
+            return ProcessHost(self.settings, self._table, self.checks, self._said)
         refuse_after_fork()
         from petsage_grpc.plane.thread_host import ThreadHost  # noqa: PLC0415 -- it needs grpc
 
-        return ThreadHost(self.settings, self.checks)
+        return ThreadHost(self.settings, self.checks, self._said)
 
     def _renew_locks(self) -> None:  # a signal handler may take one that is held
         self._life = threading.RLock()  # for a start or a stop
@@ -147,7 +148,7 @@ class HealthPlane(EmbeddedPlane[Host]):
         self._renew_locks()
         if self._host is not None:
             self._host = None
-            self._left = _FORKED
+            self._left = self._forked = _FORKED
 
 
 _planes: "weakref.WeakSet[HealthPlane]" = weakref.WeakSet()

@@ -1,11 +1,14 @@
 """What hosts a plane: the one thing that a thread and a process of its own have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from petsage_grpc.settings import CheckSettings
 
-__all__ = ["Hearer", "Host"]
+__all__ = ["Hearer", "Host", "Said"]
+
+Said = Mapping[str, tuple[bool, str]]
+"""What was said of names for good: whether they are SERVING, and why."""
 
 
 class Hearer(Protocol):

@@ -116,7 +116,8 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
             host.connect(plane)
             plane.monitor.start()
             self._host = host
-            self._tell_all(host, frozenset())
+            self._tell_all(host, frozenset(), {})
+            plane.begun = True
         return self
 
     async def stop(self) -> None:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from petsage_grpc.checks._thread import set_thread_limit
 from petsage_grpc.core.clock import Clock, LoopClock
-from petsage_grpc.core.fold import OVERALL, Answer, Rule, make_rules
+from petsage_grpc.core.fold import OVERALL, STARTUP, Answer, Rule, make_rules
 from petsage_grpc.core.hops import is_backend
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
@@ -47,6 +48,8 @@ class Plane:
     ) -> None:
         self.settings = settings
         self.clock = LoopClock() if clock is None else clock
+        self.begun = False
+        """Whether all that was declared before the start has been taken in."""
         self.checks = {**settings.checks, **checks}
         """All checks, those of the features too."""
         self._services = [SMOKE_TEST_SERVICE, *settings.services]
@@ -92,7 +95,13 @@ class Plane:
         )
 
     def add_check(self, name: str, made: CheckSettings) -> None:
-        """Take in one more check while it runs."""
+        """Take in one more check while it runs.
+
+        Once startup is SERVING it stays so, for good: no check that comes later gates it.
+        """
+        if self.begun and self.names.read_checks(STARTUP) is Status.SERVING:
+            gates = tuple(gate for gate in made.policy.gates if gate != STARTUP)
+            made = replace(made, policy=replace(made.policy, gates=gates))
         self.checks[name] = made
         self._asked.append(made.check)
         self.redact.add(made.check)

@@ -8,25 +8,22 @@ import pickle
 import socket
 import subprocess
 import threading
-from array import array
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 from petsage_grpc import errors
 from petsage_grpc.checks._thread import set_thread_limit
-from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.clock import boot_time
-from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import PetsageError, PlaneError, SettingsError
 from petsage_grpc.plane.answering import Answering
-from petsage_grpc.plane.cells import APPLICATION, MOST_CELLS, PLANE, Cells
+from petsage_grpc.plane.cells import APPLICATION, PLANE, Cells
+from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
+from petsage_grpc.plane.process_ledger import Ledger
 from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, spawn
 from petsage_grpc.plane.process_table import checks_here, table_for
-from petsage_grpc.plane.relay import APPLICATION_CHECK
 from petsage_grpc.settings import CheckSettings, Settings
 
 __all__ = ["ProcessHost"]
@@ -60,10 +57,15 @@ class ProcessHost:
         settings: what is wanted.
         table: what they were made of, for the process to make them again.
         checks: what was declared before the start.
+        said: what was said of names before the start.
     """
 
     def __init__(
-        self, settings: Settings, table: Mapping[str, Any], checks: Mapping[str, CheckSettings]
+        self,
+        settings: Settings,
+        table: Mapping[str, Any],
+        checks: Mapping[str, CheckSettings],
+        said: Said,
     ) -> None:
         try:
             pickle.dumps(table)
@@ -71,15 +73,11 @@ class ProcessHost:
             raise SettingsError(
                 f"a setting can not be handed to the plane's process ({error}): give plain values"
             ) from None
-        for name in (*settings.checks, *checks):
-            _refuse_name(name)
         self._settings = settings
         self._table = table
         self._cells = Cells.make()
-        self._heartbeats: dict[str, int] = {}
-        self._hearts: list[HeartbeatCheck] = []
-        self._state: dict[object, tuple[Any, ...]] = {}
-        self._words: dict[str, list[Any]] = {}
+        self._answering = Answering(self._put)
+        self._ledger = Ledger(settings, self._cells, self._answering, self._put, said)
         self._addresses: concurrent.futures.Future[tuple[str, ...]] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
@@ -87,10 +85,16 @@ class ProcessHost:
         self._told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
         self._stopping: asyncio.Event
         self._grace = 0.0
+        self._unwanted = False
         self._awake_since = 0.0
         self._thread = threading.Thread(target=self._run, name="petsage link", daemon=True)
         self._first_checks = {**checks_here(settings), **checks}
-        self._answering = Answering(self._put)
+        try:
+            for name, made in {**settings.checks, **checks}.items():
+                self._ledger.prepare(name, made)
+        except PetsageError:
+            self._cells.close()
+            raise
 
     def start(self) -> tuple[str, ...]:
         """Start the process; return where it listens.
@@ -106,33 +110,21 @@ class ProcessHost:
 
     def add_check(self, name: str, made: CheckSettings) -> None:
         """Take in one more check, which runs in this process."""
-        _refuse_name(name)
-        self._post(lambda: self._declare(name, made))
+        self._ledger.prepare(name, made)
+        self._post(lambda: self._ledger.declare(name, made))
 
     def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
         """Say how a name is."""
-        word = (serving, reason) if ttl is None else (serving, reason, boot_time() + ttl)
-
-        def take() -> None:
-            kept = self._words.setdefault(name, [None, None])
-            kept[:] = [word, None] if ttl is None else [kept[0], word]
-            self._keep(("word", name), ("word", name, *kept))
-
-        self._post(take)
+        until = None if ttl is None else boot_time() + ttl
+        self._post(lambda: self._ledger.say(name, (serving, reason), until))
 
     def take_back(self, name: str) -> None:
         """Forget what was said of a name."""
-
-        def take() -> None:
-            self._words.pop(name, None)
-            self._state.pop(("word", name), None)
-            self._put(("word", name), ("word", name, None, None))
-
-        self._post(take)
+        self._post(lambda: self._ledger.take_back(name))
 
     def drain(self) -> None:
         """Turn every name but liveness NOT_SERVING."""
-        self._post(lambda: self._keep("drain", ("drain",)))
+        self._post(lambda: self._ledger.keep("drain", ("drain",)))
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         """Call a function, which must not block, from now on in these intervals."""
@@ -146,10 +138,12 @@ class ProcessHost:
     def stop(self, grace: float) -> None:
         """Stop the process within the grace time, in seconds; return when it has ended."""
         self._grace = grace
-        self._post(self._ask_to_stop)
-        self._thread.join(grace + _END + _PATIENCE)
-        for heart in self._hearts:
-            heart.keep_in(array("d", [0.0]))
+        self._unwanted = True
+        if self._loop is not None:
+            self._post(self._ask_to_stop)
+        if threading.current_thread() is not self._thread:  # else a check has asked for it
+            self._thread.join(grace + _END + _PATIENCE)
+        self._ledger.close()
         self._cells.close()
 
     def _run(self) -> None:
@@ -170,9 +164,11 @@ class ProcessHost:
     async def _live(self) -> None:
         """Keep a process running until the stop."""
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        if self._unwanted:
+            self._stopping.set()
         set_thread_limit(self._settings.max_threads)
         for name, made in self._first_checks.items():
-            self._declare(name, made)
+            self._ledger.declare(name, made)
         self._beat()
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
@@ -200,9 +196,10 @@ class ProcessHost:
         self._cells[PLANE][0] = 0.0
         self._link = await Link.open(ours, told.put_nowait, lambda: told.put_nowait(None))
         try:
-            self._link.put("hello", ("hello", self._table_now(), self._heartbeats))
-            for key, message in self._state.items():
+            self._link.put("hello", ("hello", self._table_now(), self._ledger.heartbeats()))
+            for key, message in self._ledger.messages.items():
                 self._link.put(key, message)
+            self._link.put("begin", ("begin",))
             await self._listen()
         finally:
             link, self._link = self._link, None
@@ -282,41 +279,6 @@ class ProcessHost:
             table["listen"] = list(self._addresses.result())
         return table
 
-    def _declare(self, name: str, made: CheckSettings) -> None:
-        """Take in a check that belongs to this process."""
-        check, silence, cell = made.check, None, 0
-        if isinstance(check, PassiveCheck):
-            silence = float(check.max_silence)
-            if isinstance(check, HeartbeatCheck):
-                cell = self._adopt(name, check)
-            check.connect(boot_time, partial(self._report, name, check))
-        else:
-            self._answering.add(name, check, made.policy.timeout)
-        if name not in self._settings.checks:
-            message = ("check", name, made.kind, made.policy, silence, cell)
-            self._keep(("check", name), message)
-
-    def _adopt(self, name: str, check: HeartbeatCheck) -> int:
-        """Give a heartbeat a place in the memory that the process reads."""
-        if name not in self._heartbeats:
-            number = len(self._heartbeats) + PLANE + 1
-            if number >= MOST_CELLS:
-                raise PlaneError(f"a plane has at most {MOST_CELLS} heartbeats")
-            self._heartbeats[name] = number
-            self._hearts.append(check)
-            check.wanted = False  # the process looks for itself
-            check.keep_in(self._cells[number])
-        return self._heartbeats[name]
-
-    def _report(self, name: str, check: PassiveCheck) -> None:
-        """Hand on what is reported; beats of a heartbeat are seen without it."""
-        beats = isinstance(check, HeartbeatCheck)
-        said = [(said.at, said.error) for said in check.news() if said.error or not beats]
-        if said:
-            key = ("reports", name)
-            before = self._state.get(key, ("reports", name, []))[2]
-            self._keep(key, ("reports", name, [*before, *said][-_MOST_REPORTS:]))
-
     def _beat(self) -> None:
         """Say that this process is alive: that it runs this thread at all."""
         now, pause = boot_time(), min(self._settings.max_silence / _BEATS_IN_SILENCE, 1.0)
@@ -324,11 +286,6 @@ class ProcessHost:
             self._awake_since = now  # it was stopped itself, perhaps with the other one
         self._cells[APPLICATION][0] = now
         asyncio.get_running_loop().call_later(pause, self._beat)
-
-    def _keep(self, key: object, message: tuple[Any, ...]) -> None:
-        """Send something that each new process has to know, too."""
-        self._state[key] = message
-        self._put(key, message)
 
     def _put(self, key: object, message: tuple[Any, ...]) -> None:
         if self._link is not None:
@@ -338,10 +295,3 @@ class ProcessHost:
         assert self._loop is not None, "it has not been started"
         with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
             self._loop.call_soon_threadsafe(call)
-
-
-def _refuse_name(name: str) -> None:
-    if name == APPLICATION_CHECK:
-        raise SettingsError(
-            f"checks.{name}: that is the heartbeat of the application's process: name it otherwise"
-        )

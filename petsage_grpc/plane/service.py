@@ -10,7 +10,8 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.server import Server
-from petsage_grpc.settings import BadSettingError, Settings, fleet_risks
+from petsage_grpc.settings import BadSettingError, Settings
+from petsage_grpc.settings_fleet import fleet_risks
 
 if TYPE_CHECKING:
     from petsage_grpc.plane.features_host import FeaturesHost
@@ -33,6 +34,7 @@ class Service:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
         host: hosts the features besides, where there are some; they have been mounted.
+        option: where another address to listen on could be chosen, for an error.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Service:
         settings: Settings,
         clock: Clock | None = None,
         host: "FeaturesHost | None" = None,
+        option: str = "--listen",
     ) -> None:
         self.settings = settings
         self._host = host
+        self._option = option
         self.features = host.features if host is not None else ()
         """What is hosted besides."""
         more = host.checks if host is not None else {}
@@ -101,7 +105,7 @@ class Service:
     async def start(self) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had."""
         try:
-            self._server.bind(self.settings.listen)
+            self._server.bind(self.settings.listen, self._option)
         except BindError:
             if self._host is not None:
                 await self._host.stop(0.0, self._stop_at_once)

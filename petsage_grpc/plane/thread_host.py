@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
+from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.loop_host import LoopHost
 from petsage_grpc.plane.service import Service
+from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.settings import CheckSettings, Settings
 
 __all__ = ["ThreadHost"]
@@ -29,12 +31,14 @@ class ThreadHost(LoopHost):
     Args:
         settings: what is wanted.
         checks: what was declared before the start.
+        said: what was said of names before the start.
     """
 
-    def __init__(self, settings: Settings, checks: Mapping[str, CheckSettings]) -> None:
+    def __init__(self, settings: Settings, checks: Mapping[str, CheckSettings], said: Said) -> None:
         super().__init__()
         self._settings = settings
         self._checks = dict(checks)
+        self._said = dict(said)
         self._addresses: concurrent.futures.Future[tuple[str, ...]] = concurrent.futures.Future()
         self._stop: asyncio.Event | None = None
         self._grace = 0.0
@@ -66,6 +70,8 @@ class ThreadHost(LoopHost):
             _log.error("the plane's thread does not end, and is left behind")
 
     def _run(self) -> None:
+        wanted = self._settings.switch_interval
+        SWITCH_INTERVAL.shorten(wanted)
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
                 runner.run(self._live())
@@ -74,15 +80,20 @@ class ThreadHost(LoopHost):
                 _log.exception("the plane has failed")
             else:
                 self._addresses.set_exception(error)
+        finally:
+            SWITCH_INTERVAL.give_back(wanted)
 
     async def _live(self) -> None:
         self._home, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._unwanted:
             self._stop.set()
-        service = Service(self._settings)
+        service = Service(self._settings, option="listen")
         await service.start()
         for name, made in self._checks.items():  # before the first answer: nothing was awaited
             service.plane.add_check(name, made)
+        for name, (serving, reason) in self._said.items():
+            service.plane.say(name, serving=serving, reason=reason, ttl=None)
+        service.plane.begun = True
         self.connect(service.plane)
         self._addresses.set_result(service.addresses)
         await self._stop.wait()

@@ -147,7 +147,7 @@ class Server:
             )
         )
 
-    def bind(self, listen: Iterable[str], setting: str = "--listen") -> None:
+    def bind(self, listen: Iterable[str], setting: str) -> None:
         """Take every address; it answers there once it is started.
 
         Args:

@@ -127,24 +127,27 @@ def test_an_open_channel_is_a_hindrance_only_where_grpc_does_not_prepare_for_for
 def test_a_plane_that_runs_in_the_parent_is_none_in_the_child() -> None:
     code = """
 def use():
-    try:
-        plane.address
-    except PlaneError as error:
-        print(error)
-    plane.drain()
-    plane.set("mine", serving=True)
+    for word in (
+        lambda: plane.address,
+        lambda: plane.drain(),
+        lambda: plane.set("mine", serving=True),
+        lambda: plane.clear("mine"),
+        lambda: plane.heartbeat("mine"),
+    ):
+        try:
+            word()
+        except PlaneError as error:
+            print(error)
     plane.stop()
 
 with make() as plane:
     in_child(use)
     print("parent", ask(plane.address))
 """
-    first, *others = run(code)
-    assert first == (
-        "the plane runs in the process from which this one was forked:"
-        " start it after the fork, in each worker"
-    )
-    assert others == [*REFUSED, "parent True"]
+    *told, refused, ended, parent = run(code)
+    runs = "the plane runs in the process from which this one was forked"
+    assert told == 5 * [f"{runs}: start it after the fork, in each worker"]
+    assert [refused, ended, parent] == [*REFUSED, "parent True"]
 
 
 def test_a_plane_that_was_made_before_the_fork_starts_after_it() -> None:

@@ -168,6 +168,8 @@ def test_functions_run_in_the_application(plane: HealthPlane, client: Client) ->
     async def coroutine() -> None:
         ran.append(("async", os.getpid()))
 
+    while {result.name for result in client.smoke_test().checks} < {"sync", "async"}:
+        pass  # it has not heard of both yet
     client.becomes(SERVING)
     assert set(ran) == {("sync", os.getpid()), ("async", os.getpid())}
     broken.set()

@@ -20,8 +20,8 @@ from petsage_grpc.settings import (
     FeatureSettings,
     Settings,
     dotted,
-    fleet_risks,
 )
+from petsage_grpc.settings_fleet import fleet_risks
 from petsage_grpc.settings_listen import parse_listen
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
 

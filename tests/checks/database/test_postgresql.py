@@ -114,6 +114,7 @@ async def test_a_query_that_takes_too_long_is_not_asked_again(
     postgres.execute("UPDATE naps SET seconds = 30")
     asked = len(postgres.lines)
     assert "took longer" in await failure_of(check)
+    postgres.wait_for("due to statement timeout", since=asked)
     cancelled = [line for line in postgres.lines[asked:] if "due to statement timeout" in line]
     assert len(cancelled) == 1
 
