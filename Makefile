@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test demo faults lint types stubs stubs-check clients client-tests bench \
-	bench-detection bench-trouble clean
+.PHONY: help serve test demo faults hosts kills cycles lint types stubs stubs-check clients \
+	client-tests bench bench-detection bench-trouble clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,19 @@ demo: $(VENV)/.test ## hurt real dependencies of a running service, and show who
 
 faults: $(VENV)/.test ## every kind of check x every real fault; fails where a server is missing
 	@CI=true $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/checks $(TEST)
+
+hosts: $(VENV)/.test ## the tests of the service against each host: a thread, a process, a server of others
+	@for host in thread process mounted; do echo "against host $$host"; \
+		TEST_HOST=$$host $(BIN)/python -m pytest -q --numprocesses=auto $(TEST) tests/rpc || exit 1; done
+	@TEST_HOST=process $(BIN)/python -m pytest -q --numprocesses=auto $(TEST) \
+		tests/plane/test_health_plane.py tests/plane/test_bad_use.py
+
+kills: $(VENV)/.test ## kill the application and its plane's process 100 times each, and look what is left
+	@$(BIN)/python tools/kills.py $(KILLS)
+
+cycles: $(VENV)/.test ## start and stop a plane 1,000 times with each isolation, and count what is left
+	@PYTHONPATH=. $(BIN)/python tools/cycles.py thread $(CYCLES)
+	@PYTHONPATH=. $(BIN)/python tools/cycles.py process $(CYCLES)
 
 lint: $(VENV)/.dev ## check the style of the code and of the protos
 	@$(BIN)/ruff check .

@@ -6,7 +6,7 @@ Where the plane runs is said by the variable TEST_HOST: "process", or else on a 
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,6 +33,7 @@ class Asking:
     """
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self._channel = grpc.insecure_channel(address)
         self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
         self._smoke = pb.SmokeTestServiceStub(self._channel)
@@ -51,9 +52,8 @@ class Asking:
     def check(self, name: str = "") -> int:
         """Ask for the status of a name; SERVICE_UNKNOWN when there is no such name."""
         try:
-            answer = self._health.Check(
-                health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE
-            )
+            request = health_pb2.HealthCheckRequest(service=name)
+            answer = self._health.Check(request, timeout=PATIENCE, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return int(Status.SERVICE_UNKNOWN)
@@ -63,17 +63,29 @@ class Asking:
     @contextlib.contextmanager
     def watching(self, name: str = "") -> "Iterator[Iterator[int]]":
         """Follow a name: give its statuses as they come, and raise an error after PATIENCE."""
-        call = self._health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
+        request = health_pb2.HealthCheckRequest(service=name)
+        call = self._health.Watch(request, timeout=PATIENCE, wait_for_ready=True)
         try:
             yield (int(answer.status) for answer in call)
         finally:
             call.cancel()
+
+    def watch(self, name: str = "") -> Iterator[int]:
+        """Follow a name until the server ends it, or for PATIENCE."""
+        with contextlib.suppress(grpc.RpcError), self.watching(name) as statuses:
+            yield from statuses
 
     def becomes(self, status: int, name: str = "") -> None:
         """Wait until a name has the status."""
         with self.watching(name) as statuses:
             assert status in statuses
 
-    def smoke(self, max_age: datetime.timedelta | None = None) -> pb.SmokeTestResponse:
+    def smoke(
+        self,
+        max_age: datetime.timedelta | None = None,
+        checks: Sequence[str] = (),
+        feature: str = "",
+    ) -> pb.SmokeTestResponse:
         """Call SmokeTest."""
-        return self._smoke.SmokeTest(pb.SmokeTestRequest(max_age=max_age), timeout=PATIENCE)
+        request = pb.SmokeTestRequest(max_age=max_age, checks=checks, feature=feature)
+        return self._smoke.SmokeTest(request, timeout=PATIENCE, wait_for_ready=True)

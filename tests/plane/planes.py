@@ -1,4 +1,4 @@
-"""What the tests of embedded planes share: a client that waits, and real applications."""
+"""What the tests of planes that can die share: their processes, and real applications."""
 
 import contextlib
 import os
@@ -8,18 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing import Any
 
 from petsage_grpc import HealthPlane
-from petsage_grpc.rpc import stubs
+from tests.plane.asking import Asking, Status
 from tests.processes import PATIENCE, clean_environment
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = Status.SERVING, Status.NOT_SERVING, Status.SERVICE_UNKNOWN
 
 CHILD = b"petsage_grpc.plane.child"
 QUICK = {"interval": 0.05, "edge_interval": 0.02, "jitter": 0.0}
@@ -27,52 +22,10 @@ QUIET: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}}
 """Settings of a plane without checks of its own."""
 
 
-class Client:
-    """Asks a plane, and waits for its answers."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._channel = grpc.insecure_channel(address)
-        self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
-        self._smoke = stubs.SmokeTestServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.close()
-
-    def check(self, name: str = "") -> int:
-        """Ask for the status of a name; SERVICE_UNKNOWN for one that there is not."""
-        request = health_pb2.HealthCheckRequest(service=name)
-        try:
-            return int(self._health.Check(request, timeout=PATIENCE, wait_for_ready=True).status)
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
-            return int(SERVICE_UNKNOWN)
-
-    def watch(self, name: str = "") -> Iterator[int]:
-        """Follow a name until the server ends it."""
-        request = health_pb2.HealthCheckRequest(service=name)
-        with contextlib.suppress(grpc.RpcError):
-            for answer in self._health.Watch(request, timeout=PATIENCE, wait_for_ready=True):
-                yield int(answer.status)
-
-    def becomes(self, status: int, name: str = "") -> None:
-        """Wait until a name has the status."""
-        assert status in self.watch(name), f"{name!r} did not become {status}"
-
-    def smoke_test(self, **request: Any) -> stubs.SmokeTestResponse:
-        """Call SmokeTest."""
-        asked = stubs.SmokeTestRequest(**request)
-        return self._smoke.SmokeTest(asked, timeout=PATIENCE, wait_for_ready=True)
-
-
 @contextlib.contextmanager
-def running(plane: HealthPlane) -> Iterator[Client]:
+def running(plane: HealthPlane) -> Iterator[Asking]:
     """Run a plane for the block, and a client of it."""
-    with plane, Client(plane.address) as client:
+    with plane, Asking(plane.address) as client:
         yield client
 
 
@@ -94,7 +47,8 @@ class Application:
         self.process = process
         self.lines: list[str] = []
         self._more = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -117,6 +71,11 @@ class Application:
         assert found is not None, f"no line begins with {beginning!r}: {self.lines}"
         return found.removeprefix(beginning).strip()
 
+    def kill(self) -> None:
+        """End it without warning, and read what it has said to the end."""
+        self.process.kill()
+        self._reader.join(PATIENCE)
+
     def tell(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
@@ -138,7 +97,8 @@ def application(code: str, *arguments: str) -> Iterator[Application]:
         [sys.executable, "-u", "-c", code, *arguments], stdin=pipe, stdout=pipe,
         stderr=subprocess.STDOUT, text=True, env=clean_environment(),
     ) as process:  # fmt: skip
+        app = Application(process)
         try:
-            yield Application(process)
+            yield app
         finally:
-            process.kill()
+            app.kill()

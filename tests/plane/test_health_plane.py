@@ -1,6 +1,7 @@
 """HealthPlane on a thread, as an application uses it: settings, checks, words, drain and lives."""
 
 import asyncio
+import datetime
 import logging
 import threading
 from collections.abc import Iterator
@@ -413,3 +414,43 @@ def test_a_handler_of_the_application_that_blocks_delays_no_answer(name: str) ->
         handler.free.set()
         logger.removeHandler(handler)
     assert any(line.startswith("check broken is failing") for line in handler.lines)
+
+
+def test_what_was_said_before_the_start_holds_from_the_first_answer_on() -> None:
+    plane = make()
+    plane.set("readiness", serving=False)
+    with plane, Asking(plane.address) as asking, asking.watching() as statuses:
+        assert next(statuses) == DOWN
+        plane.clear("readiness")
+        assert next(statuses) == UP
+
+
+def test_startup_stays_though_a_check_that_gates_it_comes_later(
+    plane: HealthPlane, asking: Asking
+) -> None:
+    assert asking.check("startup") == UP
+    plane.heartbeat("late")
+    asking.becomes(DOWN)
+    assert asking.check("startup") == UP
+
+
+def test_startup_waits_for_what_was_declared_before_the_start() -> None:
+    plane = make()
+    beat = plane.heartbeat("early")
+    with plane, Asking(plane.address) as asking:
+        assert asking.check("startup") == DOWN
+        beat()
+        asking.becomes(UP, "startup")
+
+
+def test_without_checks_in_the_settings_the_log_is_reported_and_gates_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "level", logging.ERROR)
+    plane = HealthPlane.from_settings(listen="127.0.0.1:0", isolation=ISOLATION)
+    with plane, Asking(plane.address) as asking:
+        asking.becomes(UP)
+        told = asking.smoke(datetime.timedelta())
+        checks = {check.name: (check.status, list(check.gates)) for check in told.checks}
+        assert checks["log"] == (pb.STATUS_FAILING, [])
+        assert told.status == pb.STATUS_DEGRADED

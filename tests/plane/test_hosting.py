@@ -15,7 +15,8 @@ import pytest
 
 from tests.clients.conftest import client
 from tests.packages import importable, write_package
-from tests.plane.planes import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Client
+from tests.plane.asking import Asking
+from tests.plane.planes import NOT_SERVING, SERVICE_UNKNOWN, SERVING
 from tests.processes import PATIENCE, Served, python, run, served
 
 SERVICE = "petsage.naps.v1.NapService"
@@ -79,8 +80,8 @@ class Hosted:
     def __init__(self, process: Served) -> None:
         self.process = process
         self.features_address = process.wait_for(r"the features listen on (\S+)")[1]
-        self.plane = Client(process.address)
-        self.features = Client(self.features_address)
+        self.plane = Asking(process.address)
+        self.features = Asking(self.features_address)
         self._channel = grpc.insecure_channel(self.features_address)
 
     def method(self, name: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
@@ -138,7 +139,7 @@ def test_a_feature_that_blocks_its_loop_delays_no_health_answer_and_is_told(
             shared.plane.check()
         shared.plane.becomes(NOT_SERVING, "liveness")
         shared.plane.becomes(NOT_SERVING, "readiness")
-        assert shared.plane.smoke_test(feature="naps").status
+        assert shared.plane.smoke(feature="naps").status
         shared.process.wait_for("check features is stale")
         shared.process.wait_for("check bed failed: timed out .* waiting for the event loop of ")
     assert seen <= {0, 1}, "answered each time"

@@ -11,7 +11,8 @@ import pytest
 from petsage_grpc import HealthPlane
 from petsage_grpc.checks.python import FunctionCheck
 from petsage_grpc.core.check import CheckFailedError
-from tests.plane.planes import NOT_SERVING, SERVING, Client
+from tests.plane.asking import Asking
+from tests.plane.planes import NOT_SERVING, SERVING
 from tests.processes import PATIENCE
 
 
@@ -173,7 +174,7 @@ def test_a_plane_asks_on_the_loop_of_the_application_and_is_not_held_up_by_it(
 
     policy = {"interval": 0.05, "edge_interval": 0.02, "timeout": 0.05}
     elsewhere.do(lambda: plane.check("cache", **policy)(look))
-    with plane, Client(plane.address) as client:
+    with plane, Asking(plane.address) as client:
         client.becomes(SERVING)
         with elsewhere.blocked():
             client.becomes(NOT_SERVING)
@@ -186,7 +187,7 @@ def test_a_plane_asks_on_the_loop_of_the_application_and_is_not_held_up_by_it(
 def test_a_word_does_not_hold_in_a_drain_and_who_watches_is_told() -> None:
     with (
         HealthPlane.from_settings(listen="127.0.0.1:0", checks={}) as plane,
-        Client(plane.address) as client,
+        Asking(plane.address) as client,
     ):
         plane.set("petsage.v1.Orders", serving=True)
         client.becomes(SERVING, "petsage.v1.Orders")

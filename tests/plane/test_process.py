@@ -1,6 +1,7 @@
 """The plane in a process of its own: what the application says, does and runs reaches it."""
 
 import contextlib
+import datetime
 import logging
 import os
 import signal
@@ -11,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
 
 from petsage_grpc import BindError, CheckFailedError, HealthPlane, SettingsError
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.rpc import stubs
+from tests.plane.asking import Asking
 from tests.plane.planes import (
     NOT_SERVING,
     QUICK,
     QUIET,
     SERVICE_UNKNOWN,
     SERVING,
-    Client,
     application,
     planes_of,
     running,
@@ -40,19 +40,19 @@ def plane() -> HealthPlane:
 
 
 @pytest.fixture
-def client(plane: HealthPlane) -> Iterator[Client]:
+def client(plane: HealthPlane) -> Iterator[Asking]:
     with running(plane) as client:
         client.becomes(SERVING)
         yield client
 
 
-def result_of(client: Client, name: str) -> stubs.CheckResult:
-    (result,) = client.smoke_test(checks=[name]).checks
+def result_of(client: Asking, name: str) -> stubs.CheckResult:
+    (result,) = client.smoke(checks=[name]).checks
     return result
 
 
-def test_the_process_of_the_application_is_a_heartbeat_of_its_own(client: Client) -> None:
-    answer = client.smoke_test()
+def test_the_process_of_the_application_is_a_heartbeat_of_its_own(client: Asking) -> None:
+    answer = client.smoke()
     assert [check.name for check in answer.checks] == ["application"]
     assert "liveness" in answer.checks[0].gates
 
@@ -80,7 +80,7 @@ def test_what_is_said_before_and_after_the_start_is_answered(plane: HealthPlane)
         client.becomes(SERVICE_UNKNOWN, "after")
 
 
-def test_a_word_with_an_end_stands_over_one_without(plane: HealthPlane, client: Client) -> None:
+def test_a_word_with_an_end_stands_over_one_without(plane: HealthPlane, client: Asking) -> None:
     plane.set("it", serving=True)
     client.becomes(SERVING, "it")
     seen = client.watch("it")
@@ -89,7 +89,7 @@ def test_a_word_with_an_end_stands_over_one_without(plane: HealthPlane, client: 
     assert [next(seen), next(seen)] == [NOT_SERVING, SERVING]
 
 
-def test_readiness_can_be_taken_away_and_drained(plane: HealthPlane, client: Client) -> None:
+def test_readiness_can_be_taken_away_and_drained(plane: HealthPlane, client: Asking) -> None:
     plane.set("readiness", serving=False)
     client.becomes(NOT_SERVING)
     plane.clear("readiness")
@@ -99,7 +99,7 @@ def test_readiness_can_be_taken_away_and_drained(plane: HealthPlane, client: Cli
     assert client.check("liveness") == SERVING
 
 
-def test_beats_are_seen_and_so_is_silence(plane: HealthPlane, client: Client) -> None:
+def test_beats_are_seen_and_so_is_silence(plane: HealthPlane, client: Asking) -> None:
     beat = plane.heartbeat("worker", max_silence=0.3)
     client.becomes(NOT_SERVING)
     stop = threading.Event()
@@ -119,7 +119,7 @@ def test_beats_are_seen_and_so_is_silence(plane: HealthPlane, client: Client) ->
     client.becomes(SERVING, "liveness")
 
 
-def test_a_heartbeat_can_say_that_it_fails(plane: HealthPlane, client: Client) -> None:
+def test_a_heartbeat_can_say_that_it_fails(plane: HealthPlane, client: Asking) -> None:
     beat = plane.heartbeat("worker", max_silence=60, fall=1)
     beat()
     client.becomes(SERVING)
@@ -139,7 +139,7 @@ def test_a_heartbeat_of_the_settings_is_beaten_by_the_application() -> None:
         client.becomes(NOT_SERVING, "liveness")
 
 
-def test_reports_of_the_application_are_heard(plane: HealthPlane, client: Client) -> None:
+def test_reports_of_the_application_are_heard(plane: HealthPlane, client: Asking) -> None:
     class Told(PassiveCheck):
         max_silence = 60.0
 
@@ -154,7 +154,7 @@ def test_reports_of_the_application_are_heard(plane: HealthPlane, client: Client
     client.becomes(SERVING)
 
 
-def test_functions_run_in_the_application(plane: HealthPlane, client: Client) -> None:
+def test_functions_run_in_the_application(plane: HealthPlane, client: Asking) -> None:
     ran: list[tuple[str, int]] = []
     broken = threading.Event()
 
@@ -168,7 +168,7 @@ def test_functions_run_in_the_application(plane: HealthPlane, client: Client) ->
     async def coroutine() -> None:
         ran.append(("async", os.getpid()))
 
-    while {result.name for result in client.smoke_test().checks} < {"sync", "async"}:
+    while {result.name for result in client.smoke().checks} < {"sync", "async"}:
         pass  # it has not heard of both yet
     client.becomes(SERVING)
     assert set(ran) == {("sync", os.getpid()), ("async", os.getpid())}
@@ -185,7 +185,7 @@ def test_why_a_function_fails_is_told() -> None:
 
     with running(plane) as client:
         client.becomes(SERVING, "liveness")
-        answer = client.smoke_test(checks=["cache"], max_age=Duration())
+        answer = client.smoke(checks=["cache"], max_age=datetime.timedelta())
         assert answer.checks[0].detail == "ValueError: it is\\ncold"
 
 
@@ -226,7 +226,7 @@ def test_the_checks_that_look_at_the_application_run_there(
         assert result_of(client, "mine").detail == f"ValueError: {os.getpid()}"
         logging.getLogger().setLevel(logging.INFO)
         while result_of(client, "log").status != stubs.STATUS_OK:
-            client.smoke_test(checks=["log"], max_age=Duration())
+            client.smoke(checks=["log"], max_age=datetime.timedelta())
 
 
 def test_what_the_process_logs_reaches_the_handlers_of_the_application(
@@ -266,12 +266,12 @@ def test_a_settings_file_that_changes_after_it_was_read_changes_nothing(tmp_path
     file.write_text("broken =")
     with running(plane) as client:
         client.becomes(SERVING)
-        assert client.smoke_test().message == "as it was read"
+        assert client.smoke().message == "as it was read"
         (child,) = planes_of(os.getpid())
         os.kill(child, signal.SIGKILL)
         while True:
             with contextlib.suppress(Exception):
-                assert client.smoke_test().message
+                assert client.smoke().message
                 if planes_of(os.getpid()) != [child]:
                     break
 

@@ -10,11 +10,11 @@ import pytest
 
 from petsage_grpc import HealthPlane
 from petsage_grpc.plane import process_host
+from tests.plane.asking import Asking
 from tests.plane.planes import (
     NOT_SERVING,
     SERVING,
     Application,
-    Client,
     application,
     planes_of,
     running,
@@ -55,8 +55,8 @@ def app() -> Iterator[Application]:
 
 
 @pytest.fixture
-def client(app: Application) -> Iterator[Client]:
-    with Client(app.says("address")) as client:
+def client(app: Application) -> Iterator[Asking]:
+    with Asking(app.says("address")) as client:
         client.becomes(SERVING)
         yield client
 
@@ -83,12 +83,12 @@ def can_bind(address: str) -> bool:
         return True
 
 
-def assert_gone(app: Application, client: Client) -> None:
+def assert_gone(app: Application, client: Asking) -> None:
     assert eventually(lambda: not app.planes), "an orphan"
     assert eventually(lambda: can_bind(client.address)), "the port is taken"
 
 
-def test_a_killed_application_takes_its_plane_with_it(app: Application, client: Client) -> None:
+def test_a_killed_application_takes_its_plane_with_it(app: Application, client: Asking) -> None:
     seen = client.watch("liveness")
     assert next(seen) == SERVING
     app.signal(signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_a_killed_application_takes_its_plane_with_it(app: Application, client: 
 
 
 def test_a_child_of_the_application_that_lives_on_changes_nothing(
-    app: Application, client: Client
+    app: Application, client: Asking
 ) -> None:
     seen = client.watch()
     assert next(seen) == SERVING
@@ -113,7 +113,7 @@ def test_a_child_of_the_application_that_lives_on_changes_nothing(
 
 @pytest.mark.parametrize("way", ["exit", "raise", "leave"])
 def test_however_the_application_ends_nothing_is_left(
-    app: Application, client: Client, way: str
+    app: Application, client: Asking, way: str
 ) -> None:
     app.tell(way)
     app.says("(end)")
@@ -123,7 +123,7 @@ def test_however_the_application_ends_nothing_is_left(
     assert (way == "raise") == bool(told), told
 
 
-def test_a_stopped_application_is_not_alive_and_goes_on(app: Application, client: Client) -> None:
+def test_a_stopped_application_is_not_alive_and_goes_on(app: Application, client: Asking) -> None:
     seen = client.watch("liveness")
     assert next(seen) == SERVING
     app.signal(signal.SIGSTOP)
@@ -135,7 +135,7 @@ def test_a_stopped_application_is_not_alive_and_goes_on(app: Application, client
 
 
 def test_an_interpreter_that_is_held_is_not_alive_and_goes_on(
-    app: Application, client: Client
+    app: Application, client: Asking
 ) -> None:
     seen = client.watch("liveness")
     assert next(seen) == SERVING
@@ -147,7 +147,7 @@ def test_an_interpreter_that_is_held_is_not_alive_and_goes_on(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_are_the_applications(
-    app: Application, client: Client, number: signal.Signals
+    app: Application, client: Asking, number: signal.Signals
 ) -> None:
     (child,) = app.planes
     os.kill(child, number)
@@ -172,7 +172,7 @@ def test_a_killed_plane_is_back_on_its_port_and_knows_what_was_said(plane: Healt
         os.kill(killed, signal.SIGKILL)
         assert eventually(lambda: planes_of(os.getpid()) not in ([], [killed]))
         client.becomes(SERVING)
-        told = client.smoke_test()
+        told = client.smoke()
         assert [check.name for check in told.checks] == ["application", "worker"]
         names = {override.name: override.serving for override in told.overrides}
         assert names == {"on": True, "off": False, "later": False}
