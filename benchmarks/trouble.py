@@ -184,10 +184,11 @@ _QUICK, _FAIR = Wanted(p99=5.0), Wanted(p99=10.0)
 _TROUBLES: Final = {
     Trouble(
         "sync pool full (10 workers, 3 s calls)",
-        "sync", trouble_run.called, _WINDOW, call=3.0, callers=20,
+        "sync", trouble_run.called, _WINDOW, call=3.0, callers=20, rounds=5,
     ): {"thread": _QUICK, "process": _QUICK},
     Trouble(
-        "aio loop blocked 1.5 s at a time", "aio", trouble_run.called, _WINDOW, call=1.5, callers=4
+        "aio loop blocked 1.5 s at a time",
+        "aio", trouble_run.called, _WINDOW, call=1.5, callers=4, rounds=5,
     ): {"thread": _QUICK, "process": _QUICK},
     Trouble("4 busy Python threads", "aio", trouble_run.busy(4), _WINDOW): {
         "thread": Wanted(p99=50.0), "process": _FAIR,

@@ -11,6 +11,11 @@ import pytest
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many workers run the tests: most tests wait for another process, so two a core."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @dataclass(order=True)
 class _Due:
     at: float
