@@ -36,8 +36,9 @@ def make_app(options: argparse.Namespace) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with HealthPlane.from_settings(listen=options.health, isolation=options.isolation) as plane:
-            plane.loop_heartbeat(max_silence=options.max_silence)
+        plane = HealthPlane.from_settings(listen=options.health, isolation=options.isolation)
+        plane.loop_heartbeat(max_silence=options.max_silence)
+        with plane:
             drain_before_stop(plane)
             log.info("health: listening on %s", plane.address)
             yield

@@ -48,8 +48,9 @@ async def serve(options: argparse.Namespace) -> None:
 
     server = grpc.aio.server(handlers=[CATS])
     port = server.add_insecure_port(options.listen)
-    with HealthPlane.from_settings(listen=options.health, isolation=options.isolation) as plane:
-        plane.loop_heartbeat(max_silence=options.max_silence)
+    plane = HealthPlane.from_settings(listen=options.health, isolation=options.isolation)
+    plane.loop_heartbeat(max_silence=options.max_silence)
+    with plane:
         await server.start()
         log.info("health: listening on %s", plane.address)
         log.info("cats: listening on port %s", port)

@@ -60,8 +60,9 @@ def main() -> None:
     pool = ThreadPoolExecutor(WORKERS)
     server = grpc.server(pool, handlers=[CATS])
     port = server.add_insecure_port(options.listen)
-    with HealthPlane.from_settings(listen=options.health, isolation=options.isolation) as plane:
-        plane.pool_heartbeat("pool", pool, max_silence=options.max_silence)
+    plane = HealthPlane.from_settings(listen=options.health, isolation=options.isolation)
+    plane.pool_heartbeat("pool", pool, max_silence=options.max_silence)
+    with plane:
         server.start()
         log.info("health: listening on %s", plane.address)
         log.info("cats: listening on port %s", port)

@@ -50,7 +50,9 @@ def main() -> None:
 
     jobs, stopping = Jobs(), threading.Event()
     threading.Thread(target=receive, args=[jobs], daemon=True).start()
-    with HealthPlane.from_settings(listen=options.health, isolation=options.isolation) as plane:
+    plane = HealthPlane.from_settings(listen=options.health, isolation=options.isolation)
+    beat = plane.heartbeat("worker", max_silence=options.max_silence)
+    with plane:
 
         def stop(*_: object) -> None:
             plane.drain()  # nobody sends it calls: it takes no more jobs at once
@@ -58,7 +60,6 @@ def main() -> None:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        beat = plane.heartbeat("worker", max_silence=options.max_silence)
         log.info("health: listening on %s", plane.address)
         for job in beat.over(take(jobs, stopping, beat.pause)):
             if job:

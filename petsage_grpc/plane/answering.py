@@ -85,7 +85,9 @@ class Answering:
         saying = asyncio.get_running_loop().call_later(_TELL_AFTER * limit, say)
         try:
             await run_check(check)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the run's result
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the run's result
             return told_of(check, error) or "failed"
         finally:
             saying.cancel()

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Self
 
-from petsage_grpc.errors import PlaneError
+from petsage_grpc.errors import PlaneError, SettingsError
 from petsage_grpc.plane.embedded import EmbeddedPlane, load_embedded
 from petsage_grpc.plane.loop_host import LoopHost
 from petsage_grpc.plane.plane import Plane
-from petsage_grpc.rpc.server import AioServer, add_handlers, make_handlers
-from petsage_grpc.settings import Settings
+from petsage_grpc.rpc.server import AioServer, make_handlers, mount_on
+from petsage_grpc.settings import BadSettingError, Settings
 
 __all__ = ["MountedPlane"]
 
@@ -66,15 +66,19 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
     def mount(self, server: AioServer, services: Iterable[str] = ()) -> None:
         """Put the health service and the smoke test on a server, before that is started.
 
-        With the setting `reflection` the server tells of them and of `services`, unless the
-        application has put reflection of its own on it.
+        A stock health servicer is not asked any more if it was on the server before, and refused
+        with PlaneError if it comes after. With the setting `reflection` the server tells of all
+        these and of `services`, unless the application has put reflection of its own on it.
 
         Args:
             server: a grpc.aio server of the event loop that runs.
             services: names of the application's services there; they answer as readiness does.
 
-        Raises PlaneError when this has been mounted already, or another one there.
+        Raises PlaneError when this has been mounted already, or another one there; SettingsError
+        when one of the names is no service's.
         """
+        if isinstance(services, str):
+            raise TypeError(f"services is a list of names: [{services!r}]")
         told = tuple(dict.fromkeys(services))
         if self._plane is not None:
             raise PlaneError("the plane has been mounted already: make one for each server")
@@ -86,7 +90,10 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
             mend = "mount it in an async function, on the event loop of the server"
             raise PlaneError(f"no event loop runs: {mend}") from None
         names = tuple(dict.fromkeys((*self.settings.services, *told)))
-        self.settings = replace(self.settings, services=names)
+        try:
+            self.settings = replace(self.settings, services=names)
+        except BadSettingError as error:
+            raise SettingsError(str(error)) from None
         plane, self._stopping = Plane(self.settings), asyncio.Event()
         handlers = make_handlers(
             plane.health,
@@ -95,7 +102,7 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
             reflection=self.settings.reflection,
             stopping=self._stopping,
         )
-        add_handlers(server, handlers)
+        mount_on(server, plane.health, plane.smoke_test, handlers)
         _taken.add(server)
         self._plane = plane
 

@@ -15,7 +15,7 @@ from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc._memory import trim_memory
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
-from petsage_grpc.rpc.hops import HopContext, Hops, Metadata
+from petsage_grpc.rpc.hops import HOPS, HopContext, Hops, Metadata
 
 __all__ = ["MAX_LISTED", "HealthServicer"]
 
@@ -116,6 +116,14 @@ class HealthServicer:
     def hop_handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handlers of calls by other services' checks, which say so in a header."""
         return {f"/{HEALTH_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(self._check_hop)}
+
+    def any_check_handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Make the handler of Check for a server that does not look at headers itself."""
+        return grpc.unary_unary_rpc_method_handler(self._check_any)
+
+    async def _check_any(self, raw: bytes, context: HopContext) -> bytes:
+        is_hop = any(header[0] == HOPS for header in context.invocation_metadata() or ())
+        return await (self._check_hop(raw, context) if is_hop else self._check(raw, context))
 
     async def answer_hop(
         self, name: str, metadata: Metadata | None

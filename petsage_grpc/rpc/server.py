@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from petsage_grpc.errors import BindError
+from petsage_grpc.errors import BindError, PlaneError
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import HOPS
@@ -20,7 +20,7 @@ from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.settings_listen import parse_listen
 
-__all__ = ["AioServer", "Server", "add_handlers", "make_handlers"]
+__all__ = ["AioServer", "Server", "make_handlers", "mount_on"]
 
 AioServer = grpc.aio.Server
 
@@ -96,13 +96,41 @@ def make_handlers(
     return (_Methods(handlers, health.hop_handlers()), *others)
 
 
-def add_handlers(server: AioServer, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-    """Put handlers on a server of the application. Raises TypeError when it is no grpc.aio one."""
+def mount_on(
+    server: AioServer,
+    health: HealthServicer,
+    smoke_test: SmokeTestServicer,
+    others: Sequence[grpc.GenericRpcHandler],
+) -> None:
+    """Put both services and other handlers on a server of the application.
+
+    What is registered by name goes before all handlers, and of one name the last: so ours are
+    registered, and who comes after us with a health service is refused. It would be believed.
+
+    Raises TypeError when it is no grpc.aio server.
+    """
     if not isinstance(server, AioServer):
         told = f"{type(server).__module__}.{type(server).__qualname__}"
         mend = "an application without one uses HealthPlane"
         raise TypeError(f"the plane is mounted on a grpc.aio.Server, and not on a {told}; {mend}")
-    server.add_generic_rpc_handlers(tuple(handlers))
+    server.add_generic_rpc_handlers(tuple(others))
+    ours: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+    for path, handler in (health.handlers() | smoke_test.handlers()).items():
+        _, service, method = path.split("/")
+        ours.setdefault(service, {})[method] = handler
+    ours[HEALTH_SERVICE]["Check"] = health.any_check_handler()
+    register = server.add_registered_method_handlers
+    for service, methods in ours.items():
+        register(service, methods)
+
+    def refuse_ours(service_name: str, method_handlers: Any) -> None:  # noqa: ANN401 -- as grpc's
+        if service_name in ours:
+            raise PlaneError(
+                f"{service_name} is served by the plane on this server: leave the other one out"
+            )
+        register(service_name, method_handlers)
+
+    server.add_registered_method_handlers = refuse_ours  # type: ignore[method-assign]
 
 
 class Server:

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from petsage_grpc import Check, MountedPlane, PlaneError, SettingsError
@@ -313,7 +314,7 @@ def test_it_is_not_mounted_where_no_loop_runs() -> None:
 
 
 async def test_a_service_without_a_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="services: 'liveness' is no service: remove it"):
+    with pytest.raises(SettingsError, match="services: 'liveness' is no service: remove it"):
         make().mount(grpc.aio.server(), services=("liveness",))
 
 
@@ -328,3 +329,41 @@ async def test_an_error_in_the_block_ends_it_as_well() -> None:
             async with app.plane:
                 raise ZeroDivisionError
         assert await app.check() == NOT_SERVING
+
+
+async def test_a_stock_health_servicer_that_was_there_before_is_not_asked() -> None:
+    plane = MountedPlane.from_settings(checks={"disk": {"kind": "disk", "directory": "/nowhere"}})
+    app = Application(plane)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), app.server)  # type: ignore[no-untyped-call]
+    plane.mount(app.server)
+    async with plane:
+        await app.server.start()
+        assert await app.check() == NOT_SERVING
+        assert await app.check("liveness") == SERVING
+    await app.channel.close()
+    await app.server.stop(None)
+
+
+async def test_a_stock_health_servicer_that_comes_after_is_refused() -> None:
+    plane = MountedPlane.from_settings(checks={})
+    server = grpc.aio.server()
+    plane.mount(server)
+    with pytest.raises(PlaneError, match=f"{HEALTH} is served by the plane"):
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), server)  # type: ignore[no-untyped-call]
+
+
+async def test_who_asks_on_behalf_of_a_check_is_told_where_the_answer_comes_from() -> None:
+    async with serving(make(backend="cats")) as app:
+        call = app.health.Check(
+            health_pb2.HealthCheckRequest(), metadata=[("petsage-hops", "dogs")], timeout=PATIENCE
+        )
+        await call
+        assert dict(await call.trailing_metadata())["petsage-reaches"].startswith("cats")
+
+
+async def test_one_name_is_no_list_of_names() -> None:
+    plane = MountedPlane.from_settings(checks={})
+    with pytest.raises(TypeError, match=r"services is a list of names: \['petsage"):
+        plane.mount(grpc.aio.server(), services=ORDERS)
+    with pytest.raises(SettingsError, match="services: 'liveness' is no service"):
+        plane.mount(grpc.aio.server(), services=["liveness"])

@@ -297,3 +297,24 @@ def test_secrets_stand_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> No
     with running(make(checks=checks)):
         (child,) = planes_of(os.getpid())
         assert b"hunter2" not in Path(f"/proc/{child}/cmdline").read_bytes()
+
+
+def test_whatever_a_function_raises_is_told() -> None:
+    plane = make(details="always")
+
+    class Odd(BaseException):
+        """No Exception."""
+
+    @plane.check("sync", **QUICK)
+    def sync() -> None:
+        raise Odd("one")
+
+    @plane.check("async", **QUICK)
+    async def coroutine() -> None:
+        raise Odd("two")
+
+    with running(plane) as client:
+        answer = client.smoke(datetime.timedelta(), ["sync", "async"])
+        told = {result.name: result.detail for result in answer.checks}
+    assert told["async"] == "Odd: two"
+    assert "Odd" in told["sync"]
