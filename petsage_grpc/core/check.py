@@ -1,8 +1,9 @@
 """What a check is: the one method that every kind brings, or the reports that somebody makes."""
 
 import abc
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 from petsage_grpc.core.text import redact
 
@@ -32,8 +33,8 @@ class Check(abc.ABC):
     in_application: ClassVar[bool] = False
     """Whether it looks at the application's own process, and means nothing in another one."""
 
-    default_gates: ClassVar[tuple[str, ...]] = ("readiness", "startup")
-    """The names that need a check of this kind, if nothing else is said."""
+    default_policy: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What holds for a check of this kind, `gates` and so on, if nothing else is said."""
 
     doing: str = ""
     """What the present run is waiting for; the monitor names it when the run times out."""
@@ -46,6 +47,12 @@ class Check(abc.ABC):
 
     It may be called as often as one likes, from the event loop: the monitor starts at most one run
     in an `edge_interval` for it.
+    """
+
+    since: float = 0.0
+    """When its first result began to be waited for, in seconds of the monitor's clock.
+
+    0 for the moment at which the monitor begins with it.
     """
 
     in_line: "InLine" = staticmethod(lambda *, waiting: None)  # noqa: ARG005 -- as below

@@ -16,9 +16,8 @@ from petsage_grpc.core.names import Names
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.report import Override, Report, make_report
-from petsage_grpc.core.runner import Runner, close_checks
+from petsage_grpc.core.runner import Runner, close_checks, show
 from petsage_grpc.core.status import Status, Verdict
-from petsage_grpc.core.text import printable
 from petsage_grpc.core.words import Words
 
 __all__ = ["Monitor"]
@@ -197,7 +196,7 @@ class Monitor:
 
     def _begin(self, entry: Entry, delay: float) -> None:
         """Begin to run a check, or to listen to it."""
-        entry.state.since = self._clock.now()
+        entry.state.since = entry.check.since or self._clock.now()
         self._watch_staleness(entry)
         if isinstance(entry.check, PassiveCheck):
             entry.check.wanted = True  # it may have settled in an earlier life
@@ -331,7 +330,7 @@ class Monitor:
         clock = self._clock
         for said in () if self._stopped else check.news():
             message = "reported as failing" if said.error else ""
-            detail = printable(check.redact(said.error))
+            detail = show(check, said.error)
             wall_time = clock.wall_time() - (clock.now() - said.at)
             self._observe(entry, Result(not said.error, said.at, wall_time, 0.0, message, detail))
 

@@ -9,6 +9,8 @@ from typing import Final, Self
 
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.clock import boot_time
+from petsage_grpc.core.runner import show
+from petsage_grpc.core.text import plain
 
 __all__ = ["PassiveCheck", "Said"]
 
@@ -82,14 +84,15 @@ class PassiveCheck(Check):
         """Pass nothing on any more."""
         self._now, self._tell = boot_time, _tell_nobody
 
-    def report(self, error: str = "") -> None:
+    def report(self, error: str | BaseException = "") -> None:
         """Say how things are; it may be called from any thread and never waits.
 
         Args:
-            error: what is wrong, in one line; empty when all is well.
+            error: what is wrong, in one line, or an exception; empty when all is well.
         """
-        self.newest = said = Said(self._now(), error)
-        if error or self.wanted:
+        wrong = (show(self, plain(error)) or "failed") if error else ""
+        self.newest = said = Said(self._now(), wrong)
+        if wrong or self.wanted:
             self._waiting.append(said)
             self._tell()
 

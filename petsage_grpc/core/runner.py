@@ -9,7 +9,7 @@ from petsage_grpc.core.clock import Clock, Timer
 from petsage_grpc.core.text import printable
 from petsage_grpc.core.units import format_duration
 
-__all__ = ["Runner", "close_checks", "run_check", "told_of"]
+__all__ = ["Runner", "close_checks", "run_check", "show", "told_of"]
 
 _log = logging.getLogger("petsage_grpc.monitor")
 
@@ -144,10 +144,7 @@ class Runner:
 
     def _finish(self, message: str, detail: str) -> None:
         self._release()  # who waits for it goes on after this, and finds the result
-        told = _show(self._check, detail)
-        self._settle(
-            message, told if len(told) <= _LONGEST_DETAIL else told[:_LONGEST_DETAIL] + "…"
-        )
+        self._settle(message, show(self._check, detail))
 
     def _release(self) -> None:
         if self.settled is not None:
@@ -159,23 +156,27 @@ def _describe(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 -- somebody else's error, and the schedule must go on
+    except BaseException:  # noqa: BLE001 -- somebody else's error, and the schedule must go on
         return f"{name}, which can not be shown"
     if text and isinstance(error, CheckFailedError):
         return text
     return f"{name}: {text}" if text else name
 
 
-def _show(check: Check, detail: str) -> str:
+def show(check: Check, detail: str) -> str:
+    """Make of what went wrong one line of a bounded length that shows no secret of the check."""
     try:
-        return printable(check.redact(detail))
-    except Exception as error:  # noqa: BLE001 -- as above; what can not be redacted is not told
+        told = check.redact(detail)
+        if len(told) > _LONGEST_DETAIL:  # after the secrets: half of one would be left
+            told = told[:_LONGEST_DETAIL] + "…"
+        return printable(told)
+    except BaseException as error:  # noqa: BLE001 -- as above; what can not be redacted is not told
         return f"what went wrong can not be shown: redact raised {type(error).__name__}"
 
 
 def told_of(check: Check, error: BaseException) -> str:
     """Say what a run raised, in one line that shows no secret of the check."""
-    return _show(check, _describe(error))
+    return show(check, _describe(error))
 
 
 async def run_check(check: Check) -> None:
@@ -199,4 +200,4 @@ async def _close(name: str, check: Check) -> None:
     try:
         await check.close()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- nothing is left to do
-        _log.warning("check %s did not close: %s", name, _show(check, _describe(error)))
+        _log.warning("check %s did not close: %s", name, show(check, _describe(error)))

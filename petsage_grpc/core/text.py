@@ -5,13 +5,26 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["printable", "redact", "utf8"]
+__all__ = ["plain", "printable", "redact", "utf8"]
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
 """The user and the password in a URL, whoever wrote it."""
 
 _WORD: Final = 4
 """Characters up to which a secret is replaced only where it stands alone: text stays readable."""
+
+
+def plain(thing: object) -> str:
+    """Give the text of anything, as a text of no class of its own; that of an error is not empty.
+
+    It is that of another process, too, which has not the classes of this one.
+    """
+    if isinstance(thing, str):
+        return str.__str__(thing)
+    try:
+        return str.__str__(str(thing)) or type(thing).__name__
+    except BaseException:  # noqa: BLE001 -- somebody else's code, and it must be told all the same
+        return type(thing).__name__
 
 
 def printable(text: str) -> str:

@@ -12,6 +12,8 @@ __all__ = ["Answering"]
 
 _CLOSE: Final = 0.2
 """Seconds that checks get to give back what they hold."""
+_LONGEST: Final = 1_000
+"""Characters of what is told of a run."""
 _TELL_AFTER: Final = 0.75
 """The part of its timeout after which a run tells what it is waiting for, should it be given up."""
 
@@ -88,11 +90,11 @@ class Answering:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the run's result
-            return told_of(check, error) or "failed"
+            return told_of(check, error)[:_LONGEST] or "failed"
         finally:
             saying.cancel()
         return ""
 
     def _say_doing(self, name: str, check: Check, run: int) -> None:
         if check.doing:
-            self._put(("doing", name), ("doing", name, run, check.redact(check.doing)))
+            self._put(("doing", name), ("doing", name, run, check.redact(check.doing)[:_LONGEST]))

@@ -1,5 +1,6 @@
 """Memory that the application and its plane's process share: the times of the last heartbeats."""
 
+import fcntl
 import mmap
 import os
 import tempfile
@@ -7,16 +8,27 @@ from collections.abc import MutableSequence
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["APPLICATION", "MOST_CELLS", "PLANE", "Cells"]
+__all__ = ["APPLICATION", "MOST_CELLS", "PLANE", "Cells", "above_standard"]
 
 _SIZE: Final = 8
 """Bytes of a time: one write to memory, so that no half of one is ever read."""
+
+_STANDARD_ERROR: Final = 2
 
 MOST_CELLS: Final = 1_024
 APPLICATION: Final = 0
 """The cell of the application's process itself."""
 PLANE: Final = 1
 """The cell of the plane's process."""
+
+
+def above_standard(descriptor: int) -> int:
+    """Move a descriptor out of the places of the standard streams, which a child gets anew."""
+    if descriptor > _STANDARD_ERROR:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
+    os.close(descriptor)
+    return moved
 
 
 class Cells:
@@ -38,6 +50,7 @@ class Cells:
         else:
             descriptor, path = tempfile.mkstemp(prefix="petsage-heartbeats-")
             Path(path).unlink()
+        descriptor = above_standard(descriptor)
         os.ftruncate(descriptor, MOST_CELLS * _SIZE)
         return cls(descriptor)
 

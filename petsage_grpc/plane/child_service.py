@@ -12,8 +12,10 @@ from petsage_grpc.checks import KINDS
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.clock import boot_time
 from petsage_grpc.core.fold import LIVENESS, READINESS, STARTUP
+from petsage_grpc.core.names import NamesClosedError
 from petsage_grpc.core.passive import Said
 from petsage_grpc.core.policy import Policy
+from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import Duration
 from petsage_grpc.errors import PetsageError
 from petsage_grpc.plane.cells import APPLICATION, PLANE, Cells
@@ -40,6 +42,11 @@ _BEAT_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 0.25
 _LAST_WORDS: Final = 0.3
 """Seconds in which watchers are told that the application is gone."""
+
+_Place = tuple[int, float]
+"""In which cell a heartbeat is kept, 0 for none; and since when its first result is waited for."""
+_Heartbeats = Mapping[str, _Place]
+"""Those of the settings."""
 
 _log = logging.getLogger("petsage_grpc.plane")
 
@@ -73,12 +80,11 @@ class _Child:
         self._cells = cells
         self.link: Link | None = None
         self._loop = asyncio.get_running_loop()
-        self._greeted: asyncio.Future[tuple[Mapping[str, Any], Mapping[str, int]]] = (
+        self._greeted: asyncio.Future[tuple[Mapping[str, Any], _Heartbeats]] = (
             self._loop.create_future()
         )
         self._over: asyncio.Future[float | None] = self._loop.create_future()
         self._service: Service | None = None
-        self._hello: tuple[Mapping[str, Any], Mapping[str, int]] = ({}, {})
         self._early: list[tuple[Any, ...]] = []
 
     async def live(self, end: socket.socket, watched: Callable[[], None]) -> None:
@@ -115,33 +121,42 @@ class _Child:
         if self.link is not None:
             self.link.put(key, message)
 
-    async def _start(self, settings: Settings, heartbeats: Mapping[str, int]) -> Service:
+    async def _start(self, settings: Settings, heartbeats: _Heartbeats) -> Service:
         logging.getLogger().setLevel(settings.log_level)
         logging.getLogger().addHandler(_LinkHandler(self))
         service = Service(settings, option="listen")
         for name, made in service.checks.items():
-            self._connect(name, made.check, heartbeats.get(name, 0))
+            self._connect(name, made.check, heartbeats.get(name, (0, 0.0)))
         await service.start()
         self._service = service
         own = BeatenCheck(max_silence=settings.max_silence)
         policy = Policy(gates=(READINESS, STARTUP, LIVENESS))
-        self._add(APPLICATION_CHECK, BEATEN, own, policy, APPLICATION)
+        self._add(APPLICATION_CHECK, BEATEN, own, policy, (APPLICATION, boot_time()))
         for message in self._early:
             self._apply(message)
         self._early.clear()
         service.plane.begun = True
         self._beat()
+        self._starting = asyncio.ensure_future(self._see_startup(service))
         return service
 
-    def _connect(self, name: str, check: Check, cell: int) -> None:
+    async def _see_startup(self, service: Service) -> None:
+        """Say that startup is SERVING: it is so for good, also for a process after this one."""
+        with service.plane.names.watch(STARTUP) as watcher, contextlib.suppress(NamesClosedError):
+            while await watcher.next() is not Status.SERVING:
+                pass
+            self._put("started", ("started",))
+
+    def _connect(self, name: str, check: Check, place: _Place) -> None:
+        cell, check.since = place
         if isinstance(check, AskedCheck):
             check.ask = lambda what, run: self._put((what, name), (what, name, run))
         elif isinstance(check, BeatenCheck):
             check.keep_in(self._cells[cell])
 
-    def _add(self, name: str, kind: str, check: Check, policy: Policy, cell: int) -> None:
+    def _add(self, name: str, kind: str, check: Check, policy: Policy, place: _Place) -> None:
         assert self._service is not None
-        self._connect(name, check, cell)
+        self._connect(name, check, place)
         self._service.plane.add_check(name, CheckSettings(kind, check, policy))
 
     def _beat(self) -> None:
@@ -149,10 +164,9 @@ class _Child:
         self._loop.call_later(_BEAT_EVERY, self._beat)
 
     def _hear(self, message: tuple[Any, ...]) -> None:
-        if message[0] == "hello":
-            self._hello = message[1:]
-        elif message[0] == "begin":
-            self._greeted.set_result(self._hello)
+        if message[0] == "begin":
+            table, heartbeats, self._early = message[1:]
+            self._greeted.set_result((table, heartbeats))
         elif message[0] == "stop":
             self._end(message[1])
         elif self._service is None:
@@ -172,6 +186,8 @@ class _Child:
         plane, (what, *rest) = self._service.plane, message
         if what == "drain":
             plane.monitor.drain()
+        elif what == "started":
+            plane.end_startup()
         elif what == "word":
             self._say(*rest)
         elif what == "check":
@@ -180,13 +196,13 @@ class _Child:
             self._tell(what, made.check, *rest[1:])
 
     def _take_in(
-        self, name: str, kind: str, policy: Policy, max_silence: float | None, cell: int
+        self, name: str, kind: str, policy: Policy, max_silence: float | None, place: _Place
     ) -> None:
         check: Check = AskedCheck()
         if max_silence is not None:
-            passive = BeatenCheck if cell else ToldCheck
+            passive = BeatenCheck if place[0] else ToldCheck
             check = passive(max_silence=Duration(max_silence))
-        self._add(name, kind, check, policy, cell)
+        self._add(name, kind, check, policy, place)
 
     def _tell(self, what: str, check: Check, *rest: Any) -> None:  # noqa: ANN401 -- as they come
         """Hand on what is said of a run, or of a check that is reported."""
@@ -218,6 +234,8 @@ class _Child:
             plane.say(name, serving=lasting[0], reason=lasting[1], ttl=None)
         if passing is not None and (left := passing[2] - boot_time()) > 0:
             plane.say(name, serving=passing[0], reason=passing[1], ttl=left)
+        elif passing is not None:  # it has expired, and the name is still known
+            plane.register(name)
 
     def _lost(self) -> None:
         self.link = None

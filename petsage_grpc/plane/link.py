@@ -1,6 +1,7 @@
 """The link between an application and its plane's process: neither ever waits for the other."""
 
 import asyncio
+import logging
 import pickle
 import socket
 import struct
@@ -10,7 +11,9 @@ from typing import Any, Final
 __all__ = ["Link"]
 
 _LENGTH: Final = struct.Struct("!I")
-_LONGEST: Final = 16 * 1024 * 1024
+_LONGEST: Final = 64 * 1024 * 1024
+_log = logging.getLogger("petsage_grpc.plane")
+
 _BUFFERED: Final = 64 * 1024
 """Bytes that may wait to be written before messages wait instead, the newest of each key."""
 
@@ -93,10 +96,23 @@ class Link(asyncio.Protocol):
                 return
             raw = bytes(self._read[_LENGTH.size : end])
             del self._read[:end]
-            self._hear(pickle.loads(raw))  # noqa: S301 -- the peer is a process of our own
+            try:
+                message = pickle.loads(raw)  # noqa: S301 -- the peer is a process of our own
+            except Exception:  # noqa: BLE001 -- as above
+                _log.exception("a message can not be read")
+                continue
+            self._hear(message)
 
     def _flush(self) -> None:
         while self._waiting and self._flowing and self._transport is not None:
             key = next(iter(self._waiting))
-            raw = pickle.dumps(self._waiting.pop(key))
+            message = self._waiting.pop(key)
+            try:
+                raw = pickle.dumps(message)
+            except Exception:  # noqa: BLE001 -- it costs this message alone
+                _log.exception("the plane's process can not be told %r", message[0])
+                continue
+            if len(raw) > _LONGEST:
+                _log.error("the plane's process can not be told %r: too long", message[0])
+                continue
             self._transport.write(_LENGTH.pack(len(raw)) + raw)

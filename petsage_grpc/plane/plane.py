@@ -48,6 +48,7 @@ class Plane:
     ) -> None:
         self.settings = settings
         self.clock = LoopClock() if clock is None else clock
+        self._started = False
         self.begun = False
         """Whether all that was declared before the start has been taken in."""
         self.checks = {**settings.checks, **checks}
@@ -118,8 +119,18 @@ class Plane:
             ttl: seconds for which that holds; without it until something else is said.
         """
         self._words.say(name, serving=serving, reason=reason, ttl=ttl)
-        if name not in self.names:  # once nothing is said of it any more, nobody vouches for it
+        self.register(name)
+
+    def register(self, name: str) -> None:
+        """Make a name known: as long as nothing is said of it, nobody vouches for it."""
+        if name not in self.names:
             self.names.put(name, Answer(Status.NOT_SERVING))
+
+    def end_startup(self) -> None:
+        """Have startup be SERVING from now on: it was so once, and that is for good."""
+        self._started = True
+        self._rules[STARTUP] = replace(self._rules[STARTUP], checks=())  # the monitor's, too
+        self.names.put(STARTUP, Answer(Status.SERVING))
 
     def take_back(self, name: str) -> None:
         """Forget what was said of a name; one that has no checks is unknown then."""
@@ -130,6 +141,8 @@ class Plane:
     def _make_rules(self) -> dict[str, Rule]:
         gates = {name: check.policy.gates for name, check in self.checks.items()}
         rules = self._rules = make_rules(gates, self.settings.groups, self._services)
+        if self._started:
+            rules[STARTUP] = replace(rules[STARTUP], checks=())
         services = (name for name in self._services if name not in self.settings.groups)
         self._words.followers = (OVERALL, *services)
         return rules

@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import logging
 import pickle
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.process_ledger import Ledger
-from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, spawn
+from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, socket_pair, spawn
 from petsage_grpc.plane.process_table import checks_here, table_for
 from petsage_grpc.settings import CheckSettings, Settings
 
@@ -30,6 +29,8 @@ __all__ = ["ProcessHost"]
 
 _START: Final = 60.0
 """Seconds in which the process has to listen."""
+_RESTART: Final = 15.0
+"""Likewise, for one that comes after another."""
 _END: Final = 2.0
 """Seconds beyond its grace time after which the process is killed."""
 _SILENCE: Final = 10.0
@@ -86,7 +87,8 @@ class ProcessHost:
         self._stopping: asyncio.Event
         self._grace = 0.0
         self._unwanted = False
-        self._awake_since = 0.0
+        self._over = threading.Event()
+        self._looked = self._awake_since = boot_time()
         self._thread = threading.Thread(target=self._run, name="petsage link", daemon=True)
         self._first_checks = {**checks_here(settings), **checks}
         try:
@@ -101,8 +103,8 @@ class ProcessHost:
 
         Raises BindError when an address can not be had, PlaneError when it does not start.
         """
-        self._thread.start()
         try:
+            self._thread.start()
             return self._addresses.result()
         except BaseException:
             self.stop(0.0)
@@ -130,8 +132,8 @@ class ProcessHost:
         """Call a function, which must not block, from now on in these intervals."""
 
         def again() -> None:
+            asyncio.get_running_loop().call_later(seconds, again)  # first: the call may raise
             call()
-            asyncio.get_running_loop().call_later(seconds, again)
 
         self._post(again)
 
@@ -141,8 +143,10 @@ class ProcessHost:
         self._unwanted = True
         if self._loop is not None:
             self._post(self._ask_to_stop)
-        if threading.current_thread() is not self._thread:  # else a check has asked for it
+        own = threading.current_thread() is self._thread  # a check of the application has asked
+        if not own and self._thread.ident is not None:
             self._thread.join(grace + _END + _PATIENCE)
+        self._over.set()
         self._ledger.close()
         self._cells.close()
 
@@ -169,16 +173,16 @@ class ProcessHost:
         set_thread_limit(self._settings.max_threads)
         for name, made in self._first_checks.items():
             self._ledger.declare(name, made)
-        self._beat()
+        threading.Thread(target=self._beat, name="petsage beat", daemon=True).start()
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
             begun = boot_time()
             try:
                 await self._one_life()
-            except PetsageError as error:
+            except Exception as error:
                 if not self._addresses.done():
                     raise
-                _log.error("the plane's process does not start: %s", error)
+                _say(logging.ERROR, "the plane's process does not start: %s", error)
             if boot_time() - begun > _LONG_LIFE:
                 pause = _FIRST_PAUSE
             with contextlib.suppress(TimeoutError):
@@ -190,16 +194,15 @@ class ProcessHost:
         """Run one process from its start to its end. Raises PetsageError when it does not start."""
         told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
         self._told = told
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         with theirs:
             self._process = process = spawn(theirs.fileno(), self._cells.descriptor)
         self._cells[PLANE][0] = 0.0
         self._link = await Link.open(ours, told.put_nowait, lambda: told.put_nowait(None))
         try:
-            self._link.put("hello", ("hello", self._table_now(), self._ledger.heartbeats()))
-            for key, message in self._ledger.messages.items():
-                self._link.put(key, message)
-            self._link.put("begin", ("begin",))
+            # In one piece: none of it may be overtaken by what is said meanwhile.
+            known = [*self._ledger.messages.values()]
+            self._link.put("begin", ("begin", self._table_now(), self._ledger.heartbeats(), known))
             await self._listen()
         finally:
             link, self._link = self._link, None
@@ -207,7 +210,7 @@ class ProcessHost:
             link.close()
             code = await end_of(process, _END)
         if not self._stopping.is_set():
-            _log.error("the plane's process has ended (%s): starting another", code)
+            _say(logging.ERROR, "the plane's process has ended (%s): starting another", code)
 
     async def _listen(self) -> None:
         """Do what the process says, until it is gone or the application stops."""
@@ -237,7 +240,10 @@ class ProcessHost:
         if what == "log":
             level, name, text = rest
             home = name if name.startswith("petsage_grpc") else f"petsage_grpc.plane.{name}"
-            logging.getLogger(home).log(level, "%s", text)
+            with contextlib.suppress(Exception):  # a filter of the application's may raise
+                logging.getLogger(home).log(level, "%s", text)
+        elif what == "started":
+            self._ledger.keep("started", message)
         elif what == "refused":
             kind: type[PetsageError] = getattr(errors, rest[0], PlaneError)
             raise kind(rest[1])
@@ -245,7 +251,7 @@ class ProcessHost:
             if not self._addresses.done():
                 self._addresses.set_result(rest[0])
             else:
-                _log.warning("the plane's process listens again on %s", ", ".join(rest[0]))
+                _say(logging.WARNING, "the plane's process listens again on %s", rest[0][0])
             return True
         else:
             self._answering.take(what, *rest)
@@ -262,14 +268,17 @@ class ProcessHost:
     def _is_stuck(self, begun: float, *, up: bool) -> bool:
         """Say whether the process has been silent for too long, though this one has not."""
         now = boot_time()
+        if now - self._looked > 3 * _LOOK_EVERY:
+            self._awake_since = now  # this one was stopped itself, perhaps with the other
+        self._looked = now
         if not up:
-            if now - max(begun, self._awake_since) < _START:
+            limit = _RESTART if self._addresses.done() else _START
+            if now - max(begun, self._awake_since) < limit:
                 return False
-            limit = format_duration(_START)
-            raise PlaneError(f"the plane's process did not listen within {limit}")
+            raise PlaneError(f"the plane's process did not listen within {format_duration(limit)}")
         if now - max(self._cells[PLANE][0], self._awake_since) < _SILENCE:
             return False
-        _log.error("the plane's process has been silent for %s", format_duration(_SILENCE))
+        _say(logging.ERROR, "the plane's process has been silent for %s", format_duration(_SILENCE))
         return True
 
     def _table_now(self) -> dict[str, Any]:
@@ -280,12 +289,13 @@ class ProcessHost:
         return table
 
     def _beat(self) -> None:
-        """Say that this process is alive: that it runs this thread at all."""
-        now, pause = boot_time(), min(self._settings.max_silence / _BEATS_IN_SILENCE, 1.0)
-        if now - self._cells[APPLICATION][0] > 2 * pause + 1.0:
-            self._awake_since = now  # it was stopped itself, perhaps with the other one
-        self._cells[APPLICATION][0] = now
-        asyncio.get_running_loop().call_later(pause, self._beat)
+        """Say again and again that this process runs; on a thread that does nothing else."""
+        pause = min(self._settings.max_silence / _BEATS_IN_SILENCE, 1.0)
+        cell = self._cells[APPLICATION]
+        while True:
+            cell[0] = boot_time()
+            if self._over.wait(pause):
+                return
 
     def _put(self, key: object, message: tuple[Any, ...]) -> None:
         if self._link is not None:
@@ -295,3 +305,9 @@ class ProcessHost:
         assert self._loop is not None, "it has not been started"
         with contextlib.suppress(RuntimeError):  # it has been stopped meanwhile
             self._loop.call_soon_threadsafe(call)
+
+
+def _say(level: int, text: str, *words: object) -> None:
+    """Log a line; a filter of the application's that raises must not end the link."""
+    with contextlib.suppress(Exception):
+        _log.log(level, text, *words)

@@ -47,7 +47,7 @@ class Ledger:
         self._answering = answering
         self._put = put
         self._lock = threading.Lock()
-        self._heartbeats: dict[str, int] = {}
+        self._heartbeats: dict[str, tuple[int, float]] = {}
         self._passive: list[PassiveCheck] = []
         self._words: dict[str, tuple[Any, Any]] = {n: (word, None) for n, word in said.items()}
         self.messages: dict[object, tuple[Any, ...]] = {
@@ -71,12 +71,12 @@ class Ledger:
             number = len(self._heartbeats) + PLANE + 1
             if number >= MOST_CELLS:
                 raise PlaneError(f"a plane has at most {MOST_CELLS - PLANE - 1} heartbeats")
-            self._heartbeats[name] = number
+            self._heartbeats[name] = number, boot_time()
         made.check.wanted = False  # the process looks for itself
         made.check.keep_in(self._cells[number])
 
-    def heartbeats(self) -> dict[str, int]:
-        """Say in which cell each heartbeat is kept."""
+    def heartbeats(self) -> dict[str, tuple[int, float]]:
+        """Say in which cell each heartbeat is kept, and since when it is waited for."""
         with self._lock:
             return dict(self._heartbeats)
 
@@ -90,8 +90,8 @@ class Ledger:
         else:
             self._answering.add(name, check, made.policy.timeout)
         if name not in self._settings.checks:
-            cell = self._heartbeats.get(name, 0)
-            self.keep(("check", name), ("check", name, made.kind, made.policy, silence, cell))
+            place = self._heartbeats.get(name, (0, boot_time()))
+            self.keep(("check", name), ("check", name, made.kind, made.policy, silence, place))
 
     def say(self, name: str, word: tuple[bool, str], until: float | None) -> None:
         """Take in a word on a name, up to a moment or for good."""

@@ -1,17 +1,20 @@
 """Starts the plane's process, and sees to its end: no copy of this one, no zombie, no signal."""
 
 import asyncio
+import contextlib
 import multiprocessing.spawn
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 from petsage_grpc.errors import PlaneError
+from petsage_grpc.plane.cells import above_standard
 
-__all__ = ["end_of", "leave_signals_alone", "spawn"]
+__all__ = ["end_of", "leave_signals_alone", "socket_pair", "spawn"]
 
 _LOOK_EVERY: Final = 0.01
 """Seconds from look to look whether a process has ended."""
@@ -27,11 +30,29 @@ def leave_signals_alone() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
 
 
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Make both ends of a link. Raises PlaneError when none can be had."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise PlaneError(f"there can be no link to the plane's process: {error}") from None
+    return ours, socket.socket(fileno=above_standard(theirs.detach()))
+
+
+def _path() -> str:
+    """Write the places where modules are found, so that another process finds the same."""
+    places = []
+    for place in sys.path:
+        with contextlib.suppress(OSError, TypeError):  # a directory that is gone, or no text
+            places.append(str(Path(place).absolute()))
+    return os.pathsep.join(places)
+
+
 def spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
     """Start the process: anew, and not as a copy of this one, whose threads it would lack."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path),
+        "PYTHONPATH": _path(),
         "PYTHONSAFEPATH": "1",
         "GRPC_VERBOSITY": "NONE",
     }

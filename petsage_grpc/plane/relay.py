@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -24,7 +25,8 @@ APPLICATION_CHECK: Final = "application"
 _LOOK_AGAIN: Final = 0.05
 """Seconds from look to look for the beat that would turn a heartbeat, while one is waited for."""
 
-_ids: Final = itertools.count(1)
+_ids: Final = itertools.count(time.time_ns())
+"""Numbers that no process before this one has used."""
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,6 +6,9 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
+from petsage_grpc.plane import link
 from petsage_grpc.plane.link import Link
 from tests.processes import PATIENCE
 
@@ -74,3 +77,32 @@ async def test_garbage_ends_the_link() -> None:
         theirs.sendall(b"\xff\xff\xff\xff")
         async with asyncio.timeout(PATIENCE):
             await lost.wait()
+
+
+async def test_a_message_that_can_not_be_sent_or_read_costs_itself_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_LONGEST", 1_000)
+
+    class Local:
+        """Not to be found by its name."""
+
+    async with linked() as pair:
+        pair.near.put("local", ("local", Local()))
+        pair.near.put("long", ("long", 2_000 * "x"))
+        pair.near.put("unread", ("unread", Unreadable()))
+        pair.near.put("good", ("good",))
+        assert await pair.hear() == ("good",)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "the plane's process can not be told 'local'",
+        "the plane's process can not be told 'long': too long",
+        "a message can not be read",
+    ]
+
+
+class Unreadable:
+    """What can be pickled, but not be made again."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)

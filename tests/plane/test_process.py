@@ -318,3 +318,22 @@ def test_whatever_a_function_raises_is_told() -> None:
         told = {result.name: result.detail for result in answer.checks}
     assert told["async"] == "Odd: two"
     assert "Odd" in told["sync"]
+
+
+def test_an_async_check_that_blocks_is_no_reason_to_restart_the_application() -> None:
+    plane = make(max_silence=0.5)
+    began, let_go = threading.Event(), threading.Event()
+
+    @plane.check("rude", gates=[], timeout=0.1)
+    async def rude() -> None:
+        began.set()
+        let_go.wait(PATIENCE)
+
+    with running(plane) as client:
+        client.becomes(SERVING, "liveness")
+        assert began.wait(PATIENCE)
+        lost = threading.Timer(1.0, let_go.set)  # twice the silence that would be a loss
+        lost.start()
+        while not let_go.is_set():
+            assert client.check("liveness") == SERVING
+        lost.join()
