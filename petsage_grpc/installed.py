@@ -48,7 +48,7 @@ class EntryPoint(NamedTuple):
         mend = f"mend or remove {self.package}"
         try:
             found: Any = importlib.import_module(self.module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # somebody else's code may raise anything
             raise PackageError(
                 f"{what} ({self.package}): {self.module} can not be imported:"
                 f" {describe_error(error)}; {mend}"

@@ -192,8 +192,8 @@ class Settings:
     switch_interval: Duration = field(
         default=Duration(0.0005),
         metadata=_help(
-            "longest time for which a busy thread of the application keeps the interpreter from a"
-            " plane on a thread; 0 leaves Python's"
+            "longest time for which a busy thread of the application, or of a feature, keeps the"
+            " interpreter from a plane in its process; 0 leaves Python's"
         ),
     )
     features_package: str = field(
@@ -219,6 +219,10 @@ class Settings:
     max_message_size: Size = field(
         default=Size(16 * 1024),
         metadata=_help("bytes in a request; a larger one is RESOURCE_EXHAUSTED"),
+    )
+    features_max_message_size: Size = field(
+        default=Size(4 * 1024**2),
+        metadata=_help("bytes in a request to a feature; a larger one is RESOURCE_EXHAUSTED"),
     )
     checks: Mapping[str, CheckSettings] = field(
         default_factory=_default_checks, metadata=_help("one table for each check")
@@ -267,13 +271,13 @@ class Settings:
     def _check_limits(self) -> None:
         for name in (
             "watch_send_timeout", "max_watchers", "max_name_length", "max_message_size",
-            "max_threads", "max_silence",
+            "features_max_message_size", "max_threads", "max_silence",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise BadSettingError("must be more than 0", name)
         if not 0 <= self.history <= MAX_HISTORY:
             raise BadSettingError(f"must be from 0 to {MAX_HISTORY}", "history")
-        for name in ("max_name_length", "max_message_size"):
+        for name in ("max_name_length", "max_message_size", "features_max_message_size"):
             if getattr(self, name) >= _MESSAGE_LIMIT:
                 raise BadSettingError("must be less than 2GiB", name)
         self._check_exceeds("grace", "drain_delay")

@@ -53,6 +53,7 @@ def test_each_limit_has_the_default_of_its_setting(row: list[str]) -> None:
 def test_the_limits_are_all_in_the_table() -> None:
     named = {row[2].strip("`") for row in table("Limits")}
     limits = {"max_watchers", "watch_send_timeout", "max_name_length", "max_message_size"}
+    limits |= {"features_max_message_size"}
     limits |= {"refresh_interval", "drain_delay", "grace", "max_threads", "history"}
     assert named == limits | {"by the protocol"}
 

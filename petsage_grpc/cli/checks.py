@@ -1,11 +1,13 @@
 """The verb `checks`: tells what can be checked and set, and whether a settings file is right."""
 
+import contextlib
 import dataclasses
 import json
+import signal
 import sys
 import textwrap
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petsage_grpc.checks import brought_kinds, kind_names, load_kind
@@ -40,16 +42,27 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        if arguments.config is None:
-            told = _reference(_mount(load_settings(environ={}))[0])
-        else:
-            settings = load_settings(arguments.config)
-            told = _summary(arguments.config, settings, *_mount(settings))
+        with _ended_by_an_interrupt():
+            if arguments.config is None:
+                told = _reference(_mount(load_settings(environ={}))[0])
+            else:
+                settings = load_settings(arguments.config)
+                told = _summary(arguments.config, settings, *_mount(settings))
     except PetsageError as error:
         sys.stderr.write(f"petsage-grpc checks: {error}\n")
         return error.exit_code
     sys.stdout.write(told)
     return 0
+
+
+@contextlib.contextmanager
+def _ended_by_an_interrupt() -> Iterator[None]:
+    """Have Ctrl-C end the process: as an exception, somebody else's code could hold it up."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _mount(settings: Settings) -> "tuple[tuple[Feature, ...], dict[str, CheckSettings]]":
@@ -61,13 +74,13 @@ def _mount(settings: Settings) -> "tuple[tuple[Feature, ...], dict[str, CheckSet
         return (), {}
     import asyncio  # noqa: PLC0415 -- only features need what it takes to serve
 
-    from petsage_grpc.plane.features import beat_of_features, mount_features  # noqa: PLC0415
+    from petsage_grpc.plane.features import LoadedFeatures, load_features  # noqa: PLC0415
 
-    async def mount() -> "tuple[Feature, ...]":
-        return mount_features(settings)
+    async def load() -> LoadedFeatures:
+        return load_features(settings)
 
-    features = asyncio.run(mount())
-    return features, beat_of_features(settings)[1] if features else {}
+    loaded = asyncio.run(load())
+    return loaded.features, loaded.checks
 
 
 def _reference(features: "Iterable[Feature]") -> str:

@@ -1,5 +1,6 @@
 """The verb `serve`: runs the service as a process of its own."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -62,11 +63,19 @@ def main(argv: Sequence[str]) -> int:
     from petsage_grpc.errors import PetsageError  # noqa: PLC0415 -- after the signals are caught
     from petsage_grpc.settings_load import load_settings  # noqa: PLC0415
 
+    code, has_features = 0, False
     try:
-        return _serve(load_settings(arguments.config, listen=arguments.listen), signals)
+        settings = load_settings(arguments.config, listen=arguments.listen)
+        has_features = settings.has_features
+        _serve(settings, signals)
     except PetsageError as error:
         sys.stderr.write(f"petsage-grpc serve: {error}\n")
-        return error.exit_code
+        code = error.exit_code
+    if has_features:  # the interpreter would wait for ever for a thread that a feature keeps busy
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _parser() -> Parser:
@@ -89,14 +98,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _serve(settings: "Settings", signals: _Signals) -> int:
+def _serve(settings: "Settings", signals: _Signals) -> None:
     import asyncio  # noqa: PLC0415 -- after the signals are caught
 
     from petsage_grpc.plane.logs import LogPipeline, Redactor  # noqa: PLC0415
     from petsage_grpc.plane.loop import PlaneLoop  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
 
-    async def live() -> bool:
+    async def live() -> None:
         loop = asyncio.get_running_loop()
         signals.wake(loop)
         service = await Service.hosting(settings)
@@ -106,17 +115,13 @@ def _serve(settings: "Settings", signals: _Signals) -> int:
             await service.run()
         finally:
             signals.ignore()
-        return service.left_behind
 
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
-        left_behind = False
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
-                left_behind = runner.run(live())
+                runner.run(live())
         finally:
-            if (not logs.close(_LAST_LINES) or left_behind) and sys.exception() is None:
-                # The interpreter would wait for ever for a standard output that takes nothing, or
-                # for what a feature that blocks holds.
+            if not logs.close(_LAST_LINES) and sys.exception() is None:
+                # The interpreter would wait for ever for a standard output that takes nothing.
                 os._exit(0)
-    return 0

@@ -133,6 +133,12 @@ class Names:
         """Say what every registered name answers now."""
         return {name: self.read(name) for name in self._answers}
 
+    def read_answers(self) -> dict[str, Answer]:
+        """Say what every registered name answers now, and until when its checks vouch for it."""
+        return {
+            name: Answer(self.read(name), self._answers[name].fresh_until) for name in self._answers
+        }
+
     def __len__(self) -> int:
         return len(self._answers)
 

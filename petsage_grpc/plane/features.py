@@ -1,10 +1,13 @@
 """Features: services with checks of their own, found in installed packages and in one of yours."""
 
+import contextlib
 import importlib
 import inspect
+import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from petsage_grpc.errors import PackageError, SettingsError
 from petsage_grpc.installed import FEATURES, EntryPoint, describe_error, installed
@@ -24,13 +27,17 @@ from petsage_grpc.settings import (
 )
 from petsage_grpc.settings_load import did_you_mean
 
-__all__ = ["FEATURES_CHECK", "Feature", "beat_of_features", "mount_features"]
+__all__ = ["FEATURES_CHECK", "Feature", "LoadedFeatures", "load_features"]
 
 FEATURES_CHECK: Final = "features"
 """The heartbeat of the event loop of the features."""
 
 _REFLECTION: Final = "grpc.reflection."
 """What the names of the services begin with that tell of the others."""
+_LONG: Final = 5.0
+"""Seconds after which an import or a mount is told that has not ended."""
+
+_log = logging.getLogger("petsage_grpc.features")
 
 
 class Feature(Services, Registry):
@@ -71,11 +78,21 @@ class Feature(Services, Registry):
         return f"{_called(self.name)} ({self.package})"
 
 
-def mount_features(settings: Settings) -> tuple[Feature, ...]:
+class LoadedFeatures(NamedTuple):
+    """The features there are, and the heartbeat of their event loop."""
+
+    features: tuple[Feature, ...]
+    beat: Heartbeat | None
+    checks: dict[str, CheckSettings]
+    """The check for the heartbeat, unless the settings have one."""
+
+
+def load_features(settings: Settings) -> LoadedFeatures:
     """Find every feature and have it mounted, in the order of their names.
 
     Raises PackageError with one line that names the feature, who brings it and what is wrong;
-    SettingsError when the settings name what is not there.
+    SettingsError when the settings name what is not there, or have another check of the name of
+    the heartbeat.
     """
     entries = {entry.name: entry for entry in _find(settings)}
     for name in settings.features:
@@ -90,14 +107,8 @@ def mount_features(settings: Settings) -> tuple[Feature, ...]:
         settings.refuse_unheard(heard | {FEATURES_CHECK} if features else heard)
     except BadSettingError as error:
         raise SettingsError(str(error)) from None
-    return features
-
-
-def beat_of_features(settings: Settings) -> tuple[Heartbeat, dict[str, CheckSettings]]:
-    """Make the heartbeat of the features' loop, and the check for it unless the settings have one.
-
-    Raises SettingsError when they have another check of its name.
-    """
+    if not features:
+        return LoadedFeatures((), None, {})
     registry = Registry(settings.checks, settings.log_level)
     try:
         beat = registry.heartbeat(FEATURES_CHECK, max_silence=settings.max_silence)
@@ -106,11 +117,15 @@ def beat_of_features(settings: Settings) -> tuple[Heartbeat, dict[str, CheckSett
         raise SettingsError(
             f"{key}: the heartbeat of the features' loop has this name: name it otherwise"
         ) from None
-    return beat, registry.checks
+    return LoadedFeatures(features, beat, registry.checks)
 
 
 def _called(name: str) -> str:
     return f"feature {name}"
+
+
+def _brought(entry: EntryPoint) -> str:
+    return f"{_called(entry.name)} ({entry.package})"
 
 
 def _find(settings: Settings) -> Iterator[EntryPoint]:
@@ -120,8 +135,7 @@ def _find(settings: Settings) -> Iterator[EntryPoint]:
     for entry in (*installed(FEATURES), *modules):
         if entry.name == WHOLE_BACKEND:
             raise PackageError(
-                f"{_called(entry.name)} ({entry.package}): that name stands for the whole backend:"
-                " name it otherwise"
+                f"{_brought(entry)}: that name stands for the whole backend: name it otherwise"
             )
         if entry.name in found:
             other = found[entry.name].package
@@ -139,8 +153,9 @@ def _modules_of(package: str) -> Iterator[EntryPoint]:
 
     mend = "set PYTHONPATH to where it is, install it, or mend it"
     try:
-        places = getattr(importlib.import_module(package), "__path__", None)
-    except (Exception, SystemExit) as error:
+        with _telling_when_long(f"the features of {package}"):
+            places = getattr(importlib.import_module(package), "__path__", None)
+    except BaseException as error:  # somebody else's code may raise anything
         raise PackageError(
             f"features_package: {package} can not be imported: {describe_error(error)}; {mend}"
         ) from error
@@ -150,11 +165,30 @@ def _modules_of(package: str) -> Iterator[EntryPoint]:
         if module.name == "__main__":
             continue
         entry = EntryPoint(module.name, f"{package}.{module.name}", "", package)
-        if hasattr(entry.load(_called(module.name)), "mount"):
+        with _telling_when_long(_brought(entry)):
+            loaded = entry.load(_called(module.name))
+        if hasattr(loaded, "mount"):
             yield entry
 
 
+@contextlib.contextmanager
+def _telling_when_long(what: str) -> Iterator[None]:
+    """Log a line when what is done inside of the block has not ended after a while."""
+    timer = threading.Timer(_LONG, _log.warning, ("still importing or mounting %s", what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _mount(entry: EntryPoint, settings: Settings) -> Feature:
+    with _telling_when_long(_brought(entry)):
+        return _mount_now(entry, settings)
+
+
+def _mount_now(entry: EntryPoint, settings: Settings) -> Feature:
     mount = entry.load(_called(entry.name), "mount")
     feature = Feature(
         entry.name,
@@ -170,7 +204,7 @@ def _mount(entry: EntryPoint, settings: Settings) -> Feature:
         result = mount(feature)
     except BadSettingError as error:
         raise PackageError(f"{feature}: {place}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PackageError(f"{feature}: {place} raised {describe_error(error)}") from error
     if inspect.iscoroutine(result):
         result.close()

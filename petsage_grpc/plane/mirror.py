@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from petsage_grpc.core.clock import boot_time
@@ -20,6 +21,8 @@ _SHOWN_EVERY: Final = 1.0
 """Seconds after which all is shown again, though nothing has changed."""
 _BELIEVED: Final = 10.0
 """Seconds without news after which nothing is SERVING here: the plane's loop must be blocked."""
+_HOP_WAITS: Final = 0.5
+"""Seconds that the plane's loop has to answer; a caller must not wait for one that is blocked."""
 
 
 class Mirror(HealthServicer):
@@ -44,6 +47,8 @@ class Mirror(HealthServicer):
         self._loop = asyncio.get_running_loop()
         self._plane: Plane | None = None
         self._planned = False
+        self._newest: Mapping[str, Answer] = MappingProxyType({})
+        self._posted = False
 
     def begin(self, plane: Plane) -> None:
         """Begin to show its names; on the plane's loop."""
@@ -60,8 +65,14 @@ class Mirror(HealthServicer):
     ) -> tuple[Status, tuple[tuple[str, str], ...]]:
         """Ask the plane on its own loop: only there can be told which checks do not count."""
         assert self._plane is not None
-        asked = self._plane.health.answer_hop(name, metadata)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._home))
+        asked = asyncio.run_coroutine_threadsafe(
+            self._plane.health.answer_hop(name, metadata), self._home
+        )
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(asked), _HOP_WAITS)
+        except TimeoutError:
+            known = name in self.names
+            return (Status.NOT_SERVING if known else Status.SERVICE_UNKNOWN), ()
 
     def _plan(self) -> None:
         """Post once for all that changes in this moment."""
@@ -78,13 +89,24 @@ class Mirror(HealthServicer):
         self._planned = False
         if self._plane is None:
             return
-        until = boot_time() + _BELIEVED
-        statuses = self._plane.names.read_all()
-        with contextlib.suppress(RuntimeError):  # the loop of the features has ended
-            self._loop.call_soon_threadsafe(self._take, statuses, until)
+        now = boot_time()
+        last, least = (
+            now + _BELIEVED,
+            now + 2 * _SHOWN_EVERY,
+        )  # what is fresh is shown again by then
+        self._newest = {
+            name: Answer(answer.status, min(last, max(answer.fresh_until, least)))
+            for name, answer in self._plane.names.read_answers().items()
+        }
+        if not self._posted:  # or they would pile up at a loop that is blocked
+            self._posted = True
+            with contextlib.suppress(RuntimeError):  # the loop of the features has ended
+                self._loop.call_soon_threadsafe(self._take)
 
-    def _take(self, statuses: Mapping[str, Status], until: float) -> None:
-        for name in self.names.read_all().keys() - statuses.keys():
+    def _take(self) -> None:
+        self._posted = False  # first: what is posted from here on is taken by the next call
+        answers = self._newest
+        for name in self.names.read_all().keys() - answers.keys():
             self.names.drop(name)
-        for name, status in statuses.items():
-            self.names.put(name, Answer(status, until))
+        for name, answer in answers.items():
+            self.names.put(name, answer)

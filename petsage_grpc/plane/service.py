@@ -14,7 +14,7 @@ from petsage_grpc.settings import BadSettingError, Settings
 from petsage_grpc.settings_fleet import fleet_risks
 
 if TYPE_CHECKING:
-    from petsage_grpc.plane.features_host import FeaturesHost
+    from petsage_grpc.plane.features_server import FeaturesServer
 
 __all__ = ["Service"]
 
@@ -33,7 +33,7 @@ class Service:
     Args:
         settings: what is wanted.
         clock: tells the time, to the monitor as well.
-        host: hosts the features besides, where there are some; they have been mounted.
+        hosted: serves the features besides, where there are some; they have been mounted.
         option: where another address to listen on could be chosen, for an error.
     """
 
@@ -41,15 +41,15 @@ class Service:
         self,
         settings: Settings,
         clock: Clock | None = None,
-        host: "FeaturesHost | None" = None,
+        hosted: "FeaturesServer | None" = None,
         option: str = "--listen",
     ) -> None:
         self.settings = settings
-        self._host = host
+        self._hosted = hosted
         self._option = option
-        self.features = host.features if host is not None else ()
+        self.features = hosted.features if hosted is not None else ()
         """What is hosted besides."""
-        more = host.checks if host is not None else {}
+        more = hosted.checks if hosted is not None else {}
         self.plane = plane = Plane(settings, clock, self.features, more)
         self.checks = plane.checks
         """All checks, those of the features too."""
@@ -72,15 +72,15 @@ class Service:
         heartbeat; BindError when an address for their services can not be had.
         """
         if settings.has_features:
-            from petsage_grpc.plane.features_host import (  # noqa: PLC0415 -- most have none
-                FeaturesHost,
+            from petsage_grpc.plane.features_server import (  # noqa: PLC0415 -- most have none
+                FeaturesServer,
             )
 
-            host = FeaturesHost(settings)
-            await host.mount()
-            if host.features:
-                return cls(settings, host=host)
-            await host.stop(0.0, asyncio.Event())
+            hosted = FeaturesServer(settings)
+            await hosted.mount()
+            if hosted.features:
+                return cls(settings, hosted=hosted)
+            await hosted.stop(0.0, asyncio.Event())
         try:
             settings.refuse_unheard(())
         except BadSettingError as error:
@@ -95,24 +95,19 @@ class Service:
     @property
     def features_addresses(self) -> tuple[str, ...]:
         """Where the services of the features are served."""
-        return self._host.addresses if self._host is not None else ()
-
-    @property
-    def left_behind(self) -> bool:
-        """Whether the features have a thread that did not end with it."""
-        return self._host is not None and self._host.left_behind
+        return self._hosted.addresses if self._hosted is not None else ()
 
     async def start(self) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had."""
         try:
             self._server.bind(self.settings.listen, self._option)
         except BindError:
-            if self._host is not None:
-                await self._host.stop(0.0, self._stop_at_once)
+            if self._hosted is not None:
+                await self._hosted.stop(0.0, self._stop_at_once)
             raise
         await self._server.start()
-        if self._host is not None:
-            self._host.begin(self.plane)
+        if self._hosted is not None:
+            self._hosted.begin(self.plane)
         self.plane.monitor.start()
 
     def request_stop(self) -> None:
@@ -147,8 +142,8 @@ class Service:
         requested meanwhile cuts the wait short.
         """
         ends = self.plane.clock.now() + grace
-        if self._host is not None:
-            await self._host.stop(grace, self._stop_at_once)
+        if self._hosted is not None:
+            await self._hosted.stop(grace, self._stop_at_once)
         self.plane.names.close()
         left = max(0.0, ends - self.plane.clock.now())
         graceful = asyncio.create_task(self._server.stop(left))

@@ -62,12 +62,12 @@ class Services(grpc.aio.Server):
         self.service_names = tuple(dict.fromkeys((*self.service_names, service)))
 
     def add_insecure_port(self, address: str) -> int:
-        """Refuse: the setting `listen` says where it is served."""
-        _refuse(f"listen on {address}")
+        """Refuse: the setting `features_listen` says where it is served."""
+        _refuse(f"listen on {address}", "the setting features_listen says where")
 
     def add_secure_port(self, address: str, _: grpc.ServerCredentials) -> int:
-        """Refuse: the setting `listen` says where it is served."""
-        _refuse(f"listen on {address}")
+        """Refuse: the setting `features_listen` says where it is served."""
+        _refuse(f"listen on {address}", "the setting features_listen says where")
 
     async def start(self) -> None:
         """Refuse: it is started with the service."""
@@ -82,5 +82,5 @@ class Services(grpc.aio.Server):
         _refuse("be waited for")
 
 
-def _refuse(what: str) -> NoReturn:
-    raise RuntimeError(f"what is mounted can not {what} by itself: the service does that")
+def _refuse(what: str, mend: str = "the service does that") -> NoReturn:
+    raise RuntimeError(f"what is mounted can not {what} by itself: {mend}")

@@ -1,6 +1,8 @@
 """`checks` tells what installed packages bring, and `serve` does not start with a broken one."""
 
 import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from petsage_grpc.cli import main
 from tests.packages import KIND, importable, write_package
-from tests.processes import run, served, settings_file
+from tests.processes import PATIENCE, run, served, settings_file, started
 
 FEATURE = """
 def mount(feature):
@@ -114,6 +116,24 @@ BROKEN = {
             " remove petsage-naps"
         ),
     ),
+    **{
+        f"a feature whose {where} raises {error}": (
+            {"feature": f"import asyncio\n{code.format(error)}"},
+            f"feature naps (petsage-naps): naps_feature{told} {error.rpartition('.')[2]}{end}",
+        )
+        for error in ("KeyboardInterrupt", "asyncio.CancelledError", "BaseException")
+        for where, code, told, end in (
+            ("import", "raise {}", " can not be imported:", "; mend or remove petsage-naps"),
+            ("mount", "def mount(feature): raise {}", ":mount raised", ""),
+        )
+    },
+    "a kind that raises KeyboardInterrupt": (
+        {"kind": "raise KeyboardInterrupt"},
+        (
+            "kind nap (petsage-naps): naps_kind can not be imported: KeyboardInterrupt; mend or"
+            " remove petsage-naps"
+        ),
+    ),
     "a kind that is none": (
         {"kind": "Kind = 3"},
         "kind nap (petsage-naps): naps_kind:Kind is no subclass of petsage_grpc.Check",
@@ -131,6 +151,39 @@ def test_what_is_broken_is_exit_2_and_one_line_and_nothing_listens(
     assert ended.returncode == 2
     assert ended.stderr == f"petsage-grpc {verb}: {wrong}\n"
     assert ended.stdout == ""
+
+
+def test_a_module_of_a_package_that_raises_an_interrupt_is_exit_2_and_one_line(site: Path) -> None:
+    write_package(site, "x", {"myapp_eight.__init__": "raise KeyboardInterrupt"})
+    file = settings_file(site, 'features_package = "myapp_eight"')
+    for verb in ("serve", "checks"):
+        ended = run(verb, f"--config={file}", PYTHONPATH=str(site))
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == (
+            f"petsage-grpc {verb}: features_package: myapp_eight can not be imported:"
+            " KeyboardInterrupt; set PYTHONPATH to where it is, install it, or mend it\n"
+        )
+
+
+@pytest.mark.parametrize("where", ["import", "mount"])
+def test_an_interrupt_ends_checks_whatever_a_feature_catches(site: Path, where: str) -> None:
+    catches = """
+import sys, time
+def wait():
+    print("hangs", file=sys.stderr, flush=True)
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:
+            pass
+"""
+    mount = {"import": "wait()", "mount": "def mount(feature): wait()"}
+    bring(site, feature=catches + mount[where])
+    with started("checks", stderr=subprocess.PIPE, PYTHONPATH=str(site)) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "hangs\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == -signal.SIGINT
 
 
 @pytest.mark.parametrize("verb", ["serve", "checks"])

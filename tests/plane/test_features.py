@@ -310,9 +310,9 @@ async def test_it_is_no_server_that_can_be_run_by_itself() -> None:
     for refused in (feature.start, feature.wait_for_termination, lambda: feature.stop(None)):
         with pytest.raises(RuntimeError, match="the service does that"):
             await refused()
-    with pytest.raises(RuntimeError, match="can not listen on a:1"):
+    with pytest.raises(RuntimeError, match="listen on a:1 by itself: the setting features_listen"):
         feature.add_insecure_port("a:1")
-    with pytest.raises(RuntimeError, match="can not listen on a:1"):
+    with pytest.raises(RuntimeError, match="listen on a:1 by itself: the setting features_listen"):
         feature.add_secure_port("a:1", grpc.local_server_credentials())
 
 
@@ -394,9 +394,9 @@ async def test_what_is_shown_on_the_features_port_is_not_believed_for_ever(site:
     bring(site, SERVICE)
     async with running() as app:
         await app.becomes(Status.SERVING)
-        host = app.service._host
-        assert host is not None
-        mirror = host._mirror
+        hosted = app.service._hosted
+        assert hosted is not None
+        mirror = hosted._mirror
         assert mirror is not None
         mirror.names._now = lambda: boot_time() + 3600.0
         assert mirror.names.read("") is not Our.SERVING

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from petsage_grpc.errors import PackageError, PetsageError
-from petsage_grpc.plane.features import mount_features
+from petsage_grpc.plane.features import load_features
 from petsage_grpc.plane.service import Service
 from petsage_grpc.settings_load import load_settings
 from tests.packages import write_package
@@ -208,7 +208,8 @@ PACKAGE = {
 
 def test_every_module_of_a_package_that_exposes_mount_is_a_feature(site: Path) -> None:
     write_package(site, "x", PACKAGE)
-    features = mount_features(load_settings(environ={}, features_package="myapp_one.features"))
+    settings = load_settings(environ={}, features_package="myapp_one.features")
+    features = load_features(settings).features
     assert [str(feature) for feature in features] == [
         "feature _hidden (myapp_one.features)",
         "feature paws (myapp_one.features)",
@@ -221,7 +222,7 @@ def test_features_of_the_package_and_of_installed_packages_are_mounted_together(
 ) -> None:
     write_package(site, "x", {"myapp_two.paws": "def mount(feature): ..."})
     bring(site, "def mount(feature): ...")
-    features = mount_features(load_settings(environ={}, features_package="myapp_two"))
+    features = load_features(load_settings(environ={}, features_package="myapp_two")).features
     assert [feature.name for feature in features] == ["naps", "paws"]
 
 
@@ -278,7 +279,7 @@ def test_the_settings_alone_do_not_mount(site: Path) -> None:
     bring(site, "def mount(feature): raise AssertionError('mounted')")
     load_settings(environ={})
     with pytest.raises(PackageError, match="mounted"):
-        mount_features(load_settings(environ={}))
+        load_features(load_settings(environ={}))
 
 
 HEART = {"heart": {"kind": "heartbeat", "max_silence": "5s", "gates": ["liveness"]}}

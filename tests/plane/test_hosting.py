@@ -229,7 +229,7 @@ def test_a_loop_that_is_blocked_for_ever_keeps_it_neither_from_saying_so_nor_fro
             hosted.process.signal(signal.SIGTERM)
             assert next(watch) == NOT_SERVING
             assert hosted.process.end() == 0
-        hosted.process.wait_for("the loop of the features is blocked, and is left behind")
+        hosted.process.wait_for("the loop of the features did not end in time, and is left behind")
 
 
 def test_a_second_signal_does_not_wait_for_a_loop_that_is_blocked(folder: Path, fifo: Fifo) -> None:
@@ -260,16 +260,16 @@ def test_a_feature_that_blocks_while_it_is_mounted_can_be_ended(folder: Path) ->
     code = f"""
 import signal, sys, threading
 from petsage_grpc.cli import main
-from petsage_grpc.plane import features_host
+from petsage_grpc.plane import features_server
 
-def mount_features(settings):
+def load_features(settings):
     main = threading.main_thread().ident
     while sys._current_frames()[main].f_code.co_name != "select":
         pass
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # as the system may choose to do
     threading.Event().wait()
 
-features_host.mount_features = mount_features
+features_server.load_features = load_features
 sys.path.insert(0, {str(folder)!r})
 sys.exit(main(["serve", "--listen", "127.0.0.1:0"]))
 """
@@ -289,7 +289,7 @@ def test_a_taken_port_of_the_features_is_exit_3_and_says_which_setting(folder: P
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
         f"petsage-grpc serve: can not listen on {address}: port {port} is taken: stop what listens"
-        " there, or choose another with features_listen\n"
+        " there, or choose another with the setting features_listen (PETSAGE_FEATURES_LISTEN)\n"
     )
 
 

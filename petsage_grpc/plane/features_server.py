@@ -1,29 +1,33 @@
-"""Hosts the features on an event loop, a thread and ports of their own, away from the plane."""
+"""Serves the features on an event loop, a thread and ports of their own, away from the plane."""
 
 import asyncio
 import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
-from petsage_grpc.plane.features import Feature, beat_of_features, mount_features
+from petsage_grpc.plane.features import FEATURES_CHECK, Feature, load_features
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop
 from petsage_grpc.plane.mirror import Mirror
 from petsage_grpc.plane.plane import Plane
+from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.rpc.server import Server
 from petsage_grpc.settings import CheckSettings, Settings
 
-__all__ = ["FeaturesHost"]
+__all__ = ["FeaturesServer"]
 
 _LAST_WAIT: Final = 0.2
 """Seconds that a loop gets for what should take no time; one that is blocked is left behind."""
 
+_OPTION: Final = "the setting features_listen (PETSAGE_FEATURES_LISTEN)"
+"""Where another address to listen on could be chosen, for an error."""
+
 _log = logging.getLogger("petsage_grpc.features")
 
 
-class FeaturesHost:
+class FeaturesServer:
     """The features with their server, on a thread of their own: what blocks it delays no answer.
 
     All but its thread belongs to the plane's loop.
@@ -39,8 +43,6 @@ class FeaturesHost:
         """The heartbeat of their loop, where the settings have none."""
         self.addresses: tuple[str, ...] = ()
         """Where their services are served."""
-        self.left_behind = False
-        """Whether its thread did not end."""
         self._settings = settings
         self._mounted: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -74,9 +76,8 @@ class FeaturesHost:
             self._mirror.end()
         self._post(self._over.set)
         await _wait(asyncio.wrap_future(self._ended), _LAST_WAIT)
-        self.left_behind = not self._ended.done()
-        if self.left_behind:
-            _log.error("the loop of the features is blocked, and is left behind")
+        if not self._ended.done():
+            _log.error("the loop of the features did not end in time, and is left behind")
 
     async def _stop_server(self, server: Server, grace: float, hurry: asyncio.Event) -> None:
         if self._mirror is not None:
@@ -89,23 +90,36 @@ class FeaturesHost:
             await _wait(self._call(server.stop(None)), _LAST_WAIT)
 
     def _run(self) -> None:
+        wanted = self._settings.switch_interval
+        SWITCH_INTERVAL.shorten(wanted)
         try:
-            with asyncio.Runner() as runner:
+            # Twice: the end of the runner waits for threads of the features, and may fail too.
+            with self._telling(), asyncio.Runner() as runner, self._telling():
                 runner.run(self._live())
-        except BaseException as error:  # noqa: BLE001 -- whoever waits for it is told
+        finally:
+            SWITCH_INTERVAL.give_back(wanted)
+            self._ended.set_result(None)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell whoever waits for it, or else the plane, when the loop ends by an error."""
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 -- it is told
             if not self._mounted.done():
                 self._mounted.set_exception(error)
-            else:  # its heartbeat falls silent
-                _log.error("the loop of the features has ended: %r", error)
-        finally:
-            self._ended.set_result(None)
+                return
+            _log.error("the loop of the features has ended: %r", error)
+            if self._beat is not None:
+                checks = {**self._settings.checks, **self.checks}
+                for _ in range(checks[FEATURES_CHECK].policy.fall):  # no beat can follow
+                    self._beat.fail(f"its event loop has ended: {error!r}")
 
     async def _live(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         settings = self._settings
-        self.features = mount_features(settings)
+        self.features, self._beat, self.checks = load_features(settings)
         if self.features:
-            self._beat, self.checks = beat_of_features(settings)
             self._bind()
         self._mounted.set_result(None)
         await self._over.wait()
@@ -118,9 +132,9 @@ class FeaturesHost:
             self._mirror,
             mounted=self.features,
             reflection=settings.reflection,
-            max_message_size=settings.max_message_size,
+            max_message_size=settings.features_max_message_size,
         )
-        self._server.bind(settings.features_listen, "features_listen")
+        self._server.bind(settings.features_listen, _OPTION)
         self.addresses = self._server.addresses
 
     async def _serve(self) -> None:
