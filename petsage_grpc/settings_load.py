@@ -220,9 +220,9 @@ def make_policy(table: Mapping[str, Any], check: Check | type[Check] = Check) ->
 
     Args:
         table: the settings that are given.
-        check: what it is for; its kind may have gates of its own.
+        check: what it is for; its kind may have defaults of its own.
     """
-    return _build(Policy, {"gates": check.default_gates, **table})
+    return _build(Policy, {**check.default_policy, **table})
 
 
 def _build(cls: type[_T], table: Mapping[str, Any], also_known: Iterable[str] = ()) -> _T:

@@ -1,9 +1,10 @@
 """Knows whether a part of the application is alive: it beats, and fails when it falls silent."""
 
 from array import array
-from collections.abc import Callable, Iterator, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from petsage_grpc.core.passive import PassiveCheck, Said
 from petsage_grpc.core.policy import GATES
@@ -16,7 +17,9 @@ __all__ = ["HeartbeatCheck"]
 class HeartbeatCheck(PassiveCheck):
     """Fails when the application has not beaten for too long: its loop, a pool, a worker."""
 
-    default_gates: ClassVar[tuple[str, ...]] = GATES
+    default_policy: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"gates": GATES, "fall": 1, "rise": 1}  # what the application says is so at once
+    )
 
     max_silence: Duration = field(
         default=Duration(10.0), metadata={"help": "time without a beat that is still no failure"}

@@ -38,8 +38,12 @@ class Policy:
         default=Duration(1.0),
         metadata=_help("time from run to run while a contrary or first result is unsettled"),
     )
-    fall: int = field(default=3, metadata=_help("failures in a row that turn a passing check"))
-    rise: int = field(default=2, metadata=_help("passes in a row that turn a failing check"))
+    fall: int = field(
+        default=3, metadata=_help("failures in a row that turn a passing check; 1 for a heartbeat")
+    )
+    rise: int = field(
+        default=2, metadata=_help("passes in a row that turn a failing check; 1 for a heartbeat")
+    )
     stale_after: Duration | None = field(
         default=None,
         metadata=_help("age at which a result counts as failing; 3 intervals + timeout if not set"),

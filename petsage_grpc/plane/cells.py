@@ -60,4 +60,6 @@ class Cells:
 
     def close(self) -> None:
         """Close the descriptor; the memory lasts as long as a cell of it is used."""
-        os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:  # a second time it may be somebody else's
+            os.close(descriptor)

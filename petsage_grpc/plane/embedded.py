@@ -8,12 +8,12 @@ from concurrent.futures import Executor
 from typing import Any, Final, Generic, TypeVar
 
 from petsage_grpc.core.fold import OVERALL, READINESS, STARTUP
-from petsage_grpc.core.text import printable
+from petsage_grpc.core.text import plain, printable, utf8
 from petsage_grpc.core.words import MAX_WORDS
 from petsage_grpc.errors import PlaneError, SettingsError
-from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
+from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, refuse_elsewhere, through_pool
 from petsage_grpc.plane.host import Hearer, Said
-from petsage_grpc.plane.registry import Registry
+from petsage_grpc.plane.registry import Registry, plain_setting
 from petsage_grpc.settings import RESERVED_NAMES, CheckSettings, Settings
 from petsage_grpc.settings_load import load_with_table
 
@@ -30,6 +30,7 @@ _Host = TypeVar("_Host", bound=Hearer)
 
 def load_embedded(path: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Loaded:
     """Load the settings of a plane that is embedded. Raises SettingsError."""
+    given = plain_setting(given)
     made, table = load_with_table(path, **given)
     if "checks" not in table:  # the application's logging is its own: told, but it gates nothing
         checks = {"disk": {"kind": "disk"}, "log": {"kind": "log", "gates": []}}
@@ -60,6 +61,8 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         self._named: set[str] = set()
         self._left = ""
         self._forked = ""
+        self._starting = False
+        self._drain_asked = False  # while it starts
 
     def drain(self) -> None:
         """Turn every name but liveness NOT_SERVING, for good, and go on answering.
@@ -69,7 +72,9 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         One that has been stopped has nothing to drain: a second signal may come late.
         """
         with self._lock:
-            if self._host is not None or self._forked or not self._left:
+            if self._host is None and self._starting:
+                self._drain_asked = True
+            elif self._host is not None or self._forked or not self._left:
                 self._require_running().drain()
 
     def set(
@@ -94,6 +99,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
             ttl: seconds for which it holds; such a word can be said while the plane runs.
         """
         name = self._name(name)
+        ttl = None if ttl is None else float(ttl)
         if ttl is not None and not 0 < ttl < float("inf"):
             raise ValueError("ttl must be longer than 0, and end; leave it out for no end")
         if serving and ttl is None and self._has_checks(name):
@@ -101,7 +107,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
                 f"{name!r} has checks, which this would overrule for ever: give it a ttl,"
                 f" or take back what was said of it with clear({name!r})"
             )
-        serving, reason = bool(serving), printable(reason[:_LONGEST_REASON])
+        serving, reason = bool(serving), printable(plain(reason)[:_LONGEST_REASON])
         with self._lock:
             self._refuse_copy()
             host = self._host if ttl is None else self._require_running()
@@ -166,6 +172,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
             gates: the names that need it.
             policy: other settings of the check.
         """
+        refuse_elsewhere(pool, name)
         beat = self.heartbeat(name, max_silence=max_silence, gates=gates, **policy)
         send = through_pool(beat, pool)
         with self._lock:
@@ -187,6 +194,8 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         for name, (serving, reason) in self._said.items():
             if said.get(name) != (serving, reason):
                 host.say(name, serving=serving, reason=reason, ttl=None)
+        if self._drain_asked:
+            host.drain()
 
     def _refuse_copy(self) -> None:
         """Raise PlaneError in a child that was forked while this ran: nobody would hear of it."""
@@ -198,9 +207,9 @@ class EmbeddedPlane(Registry, Generic[_Host]):
             self._refuse_copy()
             if name in self._configured:
                 raise ValueError(f"the settings have a check {name!r}: name this one otherwise")
-            super()._take_in(name, made)
             if self._host is not None:
-                self._host.add_check(name, made)
+                self._host.add_check(name, made)  # first: what it refuses is not kept
+            super()._take_in(name, made)
 
     def _require_running(self) -> _Host:
         with self._lock:
@@ -214,6 +223,10 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         """Give the name that this one stands for. Raises an error when there can be none such."""
         if not isinstance(name, str):
             raise TypeError(f"a health name is a text, and not a {type(name).__name__}")
+        try:
+            name = utf8(plain(name))
+        except ValueError as error:
+            raise ValueError(f"the name {plain(name)!r}: {error}") from None
         limit = self.settings.max_name_length
         if len(name.encode()) > limit:
             raise ValueError(f"the name is longer than max_name_length = {limit} bytes")

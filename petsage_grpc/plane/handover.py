@@ -76,18 +76,9 @@ class LogHandover:
     def begin(self) -> None:
         """Begin to take lines."""
         with self._lock:
+            if not self._users:
+                self._take_over()
             self._users += 1
-            if self._users > 1:
-                return
-            self._handler = handler = _Handler(self._logger)
-            for instead in handler.handlers:
-                self._logger.removeHandler(instead)
-            self._logger.addHandler(handler)
-            self._logger.propagate = False
-            self._thread = threading.Thread(
-                target=handler.hand_over, name="petsage log handover", daemon=True
-            )
-            self._thread.start()
 
     def end(self) -> None:
         """Take no more, and wait a little until the handlers have what was taken."""
@@ -107,6 +98,23 @@ class LogHandover:
         handler, self._handler, self._users = self._handler, None, 0
         if handler is not None:
             self._give_back(handler)
+
+    def _take_over(self) -> None:
+        handler = _Handler(self._logger)
+        try:
+            self._logger.addHandler(handler)
+            for instead in handler.handlers:
+                self._logger.removeHandler(instead)
+            self._logger.propagate = False
+            self._thread = threading.Thread(
+                target=handler.hand_over, name="petsage log handover", daemon=True
+            )
+            self._thread.start()
+        except BaseException:  # such as an interrupt: the lines go where they went before
+            self._give_back(handler)
+            handler.records.put_nowait(None)
+            raise
+        self._handler = handler
 
     def _give_back(self, handler: _Handler) -> None:
         """Make the logger what it was, unless somebody has configured it anew."""

@@ -18,6 +18,7 @@ __all__ = ["HealthPlane", "Isolation"]
 Isolation = Literal["thread", "process"]
 
 _ISOLATIONS: Final = ("thread", "process")
+_STOPPED: Final = "it has been stopped: start it again first"
 _FORKED: Final = (
     "the plane runs in the process from which this one was forked: start it after the fork, in each"
     " worker"
@@ -40,6 +41,7 @@ class HealthPlane(EmbeddedPlane[Host]):
         settings, self._table = load()
         super().__init__(settings)
         self._renew_locks()
+        self._stop_asked = False  # while it starts
         self._addresses: tuple[str, ...] = ()
         _planes.add(self)
 
@@ -83,45 +85,65 @@ class HealthPlane(EmbeddedPlane[Host]):
         run in this process.
         """
         with self._life:
-            if self._host is not None:
+            if self._host is not None or self._starting:
                 raise PlaneError("the plane runs already: stop it before it is started again")
-            if self._left:  # a second life begins with new settings, and new checks of them
-                loaded = self._load()
-                self.configure(loaded[0].checks)
-                self.settings, self._table = loaded
-            with self._lock:
-                self._left = ""
-                self._forked = ""
-                host, given, said = self._make_host(), set(self.checks), dict(self._said)
-            HANDOVER.begin()
+            self._drain_asked = self._stop_asked = False
+            self._starting = True
             try:
-                addresses = host.start()
-            except BaseException:
-                HANDOVER.end()
-                raise
+                self._begin()
+            finally:
+                self._starting = False
+        return self
+
+    def _begin(self) -> None:
+        if self._left:  # a second life begins with new settings, and new checks of them
+            loaded = self._load()
+            self.configure(loaded[0].checks)
+            self.settings, self._table = loaded
+        with self._lock:
+            self._left = ""
+            self._forked = ""
+            host, given, said = self._make_host(), set(self.checks), dict(self._said)
+        HANDOVER.begin()
+        try:
+            addresses = host.start()
             with self._lock:
                 self._host, self._addresses = host, addresses
                 _running.add(self)
                 self._tell_all(host, given, said)
-        return self
+                self._starting = False  # from now on a stop ends it
+                if self._stop_asked:
+                    self._left = _STOPPED
+                    raise PlaneError("it was stopped while it started")
+        except BaseException:
+            with self._lock:
+                ended = not self._starting and self._host is not host  # by a stop just now
+                self._host = None
+                _running.discard(self)
+            if not ended:
+                _end(host, 0.0)
+            raise
 
     def stop(self, grace: float = 1.0) -> None:
         """Tell the watchers that nothing serves any more, and stop; a second time does nothing.
 
+        While it starts, be it on this thread, it has that start end with PlaneError.
+
         Args:
             grace: seconds that calls under way get to end.
         """
+        if self._starting:
+            self._stop_asked = True
         with self._life:
             with self._lock:
+                if self._starting:  # this is a signal handler in the midst of it
+                    return
                 host, self._host = self._host, None
                 if host is None:
                     return
-                self._left = "it has been stopped: start it again first"
+                self._left = _STOPPED
                 _running.discard(self)
-            try:
-                host.stop(grace)
-            finally:
-                HANDOVER.end()
+            _end(host, grace)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -146,9 +168,17 @@ class HealthPlane(EmbeddedPlane[Host]):
     def _abandon(self) -> None:
         """Forget, in a child that was forked, what runs in its parent."""
         self._renew_locks()
+        self._starting = False
         if self._host is not None:
             self._host = None
             self._left = self._forked = _FORKED
+
+
+def _end(host: Host, grace: float) -> None:
+    try:
+        host.stop(grace)
+    finally:
+        HANDOVER.end()
 
 
 _planes: "weakref.WeakSet[HealthPlane]" = weakref.WeakSet()

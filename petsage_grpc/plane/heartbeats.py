@@ -7,11 +7,14 @@ from concurrent.futures import Executor
 from typing import Final, TypeVar
 
 from petsage_grpc.checks.heartbeat import HeartbeatCheck
+from petsage_grpc.core.text import plain
 
-__all__ = ["Heartbeat", "beat_by_loop", "through_pool"]
+__all__ = ["Heartbeat", "beat_by_loop", "refuse_elsewhere", "through_pool"]
 
 _BEATS_IN_SILENCE: Final = 5
 """How often one that beats by itself does so in the longest silence that is allowed."""
+_ELSEWHERE: Final = frozenset({"ProcessPoolExecutor", "InterpreterPoolExecutor"})
+"""The pools whose tasks share no memory with who submits them."""
 
 _Item = TypeVar("_Item")
 
@@ -41,13 +44,14 @@ class Heartbeat:
         """Say that all is well."""
         self._beat()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str | BaseException | None) -> None:
         """Say that it does not work, though it is alive; the next beat says otherwise.
 
         Args:
-            reason: what is wrong, in one line, for the log and authorised callers.
+            reason: what is wrong, in one line, for the log and authorised callers; an exception
+                says so itself.
         """
-        self._check.report(reason or "it does not work")
+        self._check.report(plain("" if reason is None else reason) or "it does not work")
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """Give on the items of a worker's loop, and beat before each and at the end."""
@@ -84,19 +88,35 @@ def beat_by_loop(beat: Heartbeat, loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon_threadsafe(again)
 
 
-def through_pool(beat: Heartbeat, pool: Executor) -> Callable[[], None]:
-    """Make what sends a beat through the queue of a pool; it never has two of them there."""
-    in_queue = threading.Lock()
+def refuse_elsewhere(pool: Executor, name: str) -> None:
+    """Raise TypeError when the tasks of a pool run where they can not beat."""
+    if not _ELSEWHERE.isdisjoint(cls.__name__ for cls in type(pool).__mro__):
+        raise TypeError(
+            f"heartbeat {name}: the tasks of a {type(pool).__name__} run outside of this"
+            " interpreter, and can not beat here: beat where their results come in"
+        )
 
-    def arrive() -> None:
-        in_queue.release()
-        beat()
+
+def through_pool(beat: Heartbeat, pool: Executor) -> Callable[[], None]:
+    """Make what sends a beat through the queue of a pool; there are never two under way.
+
+    It does not wait, although `submit` may do so while the pool is full: a thread calls that.
+    """
+    under_way = threading.Lock()
+
+    def submit() -> None:
+        try:
+            task = pool.submit(beat)
+            task.add_done_callback(lambda _: under_way.release())  # cancelled ones, too
+        except Exception:  # noqa: BLE001 -- it takes none, as when shut down: silence says so
+            under_way.release()
 
     def send() -> None:
-        if in_queue.acquire(blocking=False):
+        if under_way.acquire(blocking=False):
+            name = f"petsage beat through {beat.name}"
             try:
-                pool.submit(arrive)
-            except RuntimeError:  # it has been shut down: silence says so
-                in_queue.release()
+                threading.Thread(target=submit, name=name, daemon=True).start()
+            except RuntimeError:  # there can be no more threads, such as at the end
+                under_way.release()
 
     return send

@@ -48,8 +48,10 @@ class LoopHost:
         """Call a function, which must not block, from now on in these intervals."""
 
         def again(plane: Plane) -> None:
-            call()
-            plane.clock.call_later(seconds, lambda: self._do(again))
+            try:
+                call()
+            finally:
+                plane.clock.call_later(seconds, lambda: self._do(again))
 
         self._post(again)
 

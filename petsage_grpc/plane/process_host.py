@@ -89,6 +89,7 @@ class ProcessHost:
         self._unwanted = False
         self._over = threading.Event()
         self._looked = self._awake_since = boot_time()
+        self._beats = threading.Thread(target=self._beat, name="petsage beat", daemon=True)
         self._thread = threading.Thread(target=self._run, name="petsage link", daemon=True)
         self._first_checks = {**checks_here(settings), **checks}
         try:
@@ -147,6 +148,8 @@ class ProcessHost:
         if not own and self._thread.ident is not None:
             self._thread.join(grace + _END + _PATIENCE)
         self._over.set()
+        if self._beats.ident is not None:
+            self._beats.join()
         self._ledger.close()
         self._cells.close()
 
@@ -173,7 +176,7 @@ class ProcessHost:
         set_thread_limit(self._settings.max_threads)
         for name, made in self._first_checks.items():
             self._ledger.declare(name, made)
-        threading.Thread(target=self._beat, name="petsage beat", daemon=True).start()
+        self._beats.start()
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
             begun = boot_time()

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from petsage_grpc.checks import kind_of
 from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.check import Check
+from petsage_grpc.core.text import plain
 from petsage_grpc.core.units import Duration
 from petsage_grpc.errors import SettingsError
 from petsage_grpc.plane.heartbeats import Heartbeat
@@ -13,9 +14,20 @@ from petsage_grpc.settings import CheckSettings
 from petsage_grpc.settings_load import make_policy, refuse_timing
 from petsage_grpc.settings_references import at
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "plain_setting"]
 
 _Function = TypeVar("_Function", bound=Callable[[], Awaitable[bool | None] | bool | None])
+
+
+def plain_setting(value: Any) -> Any:  # noqa: ANN401 -- as many types as settings
+    """Make a setting of plain texts: another process does not know the application's classes."""
+    if isinstance(value, str):
+        return plain(value)
+    if type(value) is dict:
+        return {plain_setting(key): plain_setting(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [plain_setting(item) for item in value]
+    return value
 
 
 class Registry:
@@ -83,6 +95,7 @@ class Registry:
                 if nothing else is said.
         """
         self._require_open()
+        name = plain(name)
         if name in self._configured:
             configured = self._configured[name].check
             if not isinstance(configured, HeartbeatCheck):
@@ -92,7 +105,7 @@ class Registry:
             self.beaten[name] = beat = Heartbeat(name, configured)
             return beat
         refuse_timing(HeartbeatCheck, policy)
-        check = HeartbeatCheck(max_silence=Duration(max_silence))
+        check = HeartbeatCheck(max_silence=Duration(float(max_silence)))
         self.add_check(name, check, **policy)
         return Heartbeat(name, check)
 
@@ -115,6 +128,7 @@ class Registry:
 
     def _add(self, name: str, kind: str, check: Check, policy: Mapping[str, Any]) -> None:
         self._require_open()
+        name, policy = plain(name), plain_setting(policy)
         if name in self.checks:
             raise ValueError(f"there are two checks {name!r}: name one of them otherwise")
         with at("checks"), at(name):

@@ -1,5 +1,6 @@
 """Has busy threads give way to the plane's sooner: each keeps the interpreter for a while."""
 
+import os
 import sys
 import threading
 from typing import Final
@@ -15,7 +16,7 @@ class SwitchInterval:
     """
 
     def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
+        self._lock = threading.Lock()
         self._wanted: list[float] = []
         self._before = self._set = 0.0
 
@@ -33,6 +34,12 @@ class SwitchInterval:
             self._wanted.remove(seconds)
             self._apply()
 
+    def abandon(self) -> None:
+        """Take all wishes back in a child that was forked: no plane runs there."""
+        self._lock = threading.Lock()
+        self._wanted.clear()
+        self._apply()
+
     def _apply(self) -> None:
         if sys.getswitchinterval() != self._set:  # it is somebody else's now
             return
@@ -42,3 +49,5 @@ class SwitchInterval:
 
 SWITCH_INTERVAL: Final = SwitchInterval()
 """The one of this process."""
+
+os.register_at_fork(after_in_child=SWITCH_INTERVAL.abandon)

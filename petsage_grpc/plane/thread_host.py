@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
+from petsage_grpc.errors import PlaneError
 from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.loop_host import LoopHost
@@ -19,6 +20,8 @@ __all__ = ["ThreadHost"]
 
 _PATIENCE: Final = 10.0
 """Seconds beyond the grace time after which a thread that does not end is left behind."""
+
+_UNWANTED: Final = "it was stopped while it started"
 
 _log = logging.getLogger("petsage_grpc.plane")
 
@@ -50,8 +53,8 @@ class ThreadHost(LoopHost):
 
         Raises BindError when an address can not be had.
         """
-        self._thread.start()
         try:
+            self._thread.start()
             return self._addresses.result()
         except BaseException:  # an interrupt, too, leaves no thread behind
             self.stop(0.0)
@@ -65,11 +68,15 @@ class ThreadHost(LoopHost):
                 self._home.call_soon_threadsafe(self._stop.set)
         if threading.current_thread() is self._thread:  # a check has asked for it
             return
-        self._thread.join(grace + _PATIENCE)
+        with contextlib.suppress(RuntimeError):  # it has not begun, and will see that it need not
+            self._thread.join(grace + _PATIENCE)
         if self._thread.is_alive():
             _log.error("the plane's thread does not end, and is left behind")
 
     def _run(self) -> None:
+        if self._unwanted:
+            self._addresses.set_exception(PlaneError(_UNWANTED))
+            return
         wanted = self._settings.switch_interval
         SWITCH_INTERVAL.shorten(wanted)
         try:
@@ -85,16 +92,24 @@ class ThreadHost(LoopHost):
 
     async def _live(self) -> None:
         self._home, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        if self._unwanted:
-            self._stop.set()
         service = Service(self._settings, option="listen")
-        await service.start()
+        try:
+            await service.start()
+            self._take_up(service)
+            if self._unwanted:
+                raise PlaneError(_UNWANTED)
+            self._addresses.set_result(service.addresses)
+            await self._stop.wait()
+        except BaseException:  # whatever ends it, it frees its ports
+            await service.stop(0.0)
+            raise
+        await service.stop(self._grace)
+
+    def _take_up(self, service: Service) -> None:
+        """Begin to hand on to a service that has started, with what was said before."""
         for name, made in self._checks.items():  # before the first answer: nothing was awaited
             service.plane.add_check(name, made)
         for name, (serving, reason) in self._said.items():
             service.plane.say(name, serving=serving, reason=reason, ttl=None)
         service.plane.begun = True
         self.connect(service.plane)
-        self._addresses.set_result(service.addresses)
-        await self._stop.wait()
-        await service.stop(self._grace)

@@ -9,14 +9,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import pytest
 
-from petsage_grpc import HealthPlane, PlaneError
+from petsage_grpc import Check, HealthPlane, PlaneError
 from petsage_grpc.plane import health_plane
 from petsage_grpc.plane.process_host import ProcessHost
 from petsage_grpc.plane.thread_host import ThreadHost
+from petsage_grpc.settings_load import load_settings
 from tests.plane.asking import ISOLATION, OWN_CHECKS, Asking, Status
 from tests.processes import PATIENCE, python
 
@@ -180,6 +182,236 @@ def test_an_interrupt_while_it_starts_leaves_nothing_behind(
     assert not plane_threads()
     with plane, Asking(plane.address) as asking:
         assert asking.check() == UP
+
+
+def test_an_interrupt_while_its_thread_starts_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started, begin = [], threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        begin(thread)
+        if thread.name in ("petsage plane", "petsage link"):
+            started.append(thread)
+            raise KeyboardInterrupt
+
+    plane = make()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plane.start()
+    monkeypatch.undo()
+    (thread,) = started
+    thread.join(PATIENCE)
+    assert not plane_threads()
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
+def test_a_thread_that_has_not_begun_when_it_is_stopped_does_not_begin() -> None:
+    host = ThreadHost(load_settings(environ={}, listen="127.0.0.1:0", checks={}), {}, {})
+    host.stop(0.0)
+    with pytest.raises(PlaneError, match=r"^it was stopped while it started$"):
+        host.start()
+    assert not plane_threads()
+
+
+def test_an_interrupt_when_it_has_just_started_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    plane = make()
+    monkeypatch.setattr(plane, "_tell_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plane.start()
+    monkeypatch.undo()
+    assert not plane_threads()
+    assert plane not in health_plane._running
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
+def while_it_starts(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
+    """Have the next planes call something in the midst of their start, as a signal handler may."""
+    home = ProcessHost if ISOLATION == "process" else ThreadHost
+    start = home.start
+
+    def calling(host: Any) -> tuple[str, ...]:
+        call()
+        return start(host)
+
+    monkeypatch.setattr(home, "start", calling)
+
+
+def test_a_drain_while_it_starts_holds_and_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = make()
+    while_it_starts(monkeypatch, plane.drain)
+    with plane, Asking(plane.address) as asking:
+        asking.becomes(DOWN)
+        assert asking.check("liveness") == UP
+    monkeypatch.undo()
+    with plane, Asking(plane.address) as asking:
+        asking.becomes(UP)
+
+
+@pytest.mark.parametrize("who", ["a signal handler", "another thread"])
+def test_a_stop_while_it_starts_ends_the_start(monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    plane, stopping = make(), []
+
+    def stop() -> None:
+        if who == "a signal handler":
+            plane.stop()
+            return
+        thread = threading.Thread(target=plane.stop)
+        thread.start()
+        stopping.append(thread)
+        while not plane._stop_asked:
+            pass
+
+    while_it_starts(monkeypatch, stop)
+    with pytest.raises(PlaneError, match=r"^it was stopped while it started$"):
+        plane.start()
+    monkeypatch.undo()
+    for thread in stopping:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert not plane_threads()
+    plane.drain()
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
+def test_started_while_it_starts_it_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = make()
+
+    def start() -> None:
+        with pytest.raises(PlaneError, match=r"^the plane runs already"):
+            plane.start()
+
+    while_it_starts(monkeypatch, start)
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
+def test_a_check_that_is_refused_while_it_runs_is_not_kept(
+    plane: HealthPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PlaneError("no room")
+
+    monkeypatch.setattr(plane._host, "add_check", refuse)
+    with pytest.raises(PlaneError, match="no room"):
+        plane.heartbeat("worker")
+    monkeypatch.undo()
+    plane.stop()
+    plane.start()
+    with Asking(plane.address) as asking:
+        assert asking.check() == UP
+        assert [told.name for told in asking.smoke().checks] == OWN_CHECKS
+
+
+class Untouchable(Check):
+    """A check that lets nobody tell it anything."""
+
+    async def run(self) -> None:
+        """Pass."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(f"{name} can not be told")
+
+
+@pytest.mark.skipif(ISOLATION == "process", reason="the check is not where the ports are")
+def test_a_start_that_fails_late_frees_its_port() -> None:
+    with make() as first:
+        address = first.address
+    plane = make(listen=address)
+    plane.add_check("bad", Untouchable())
+    with pytest.raises(TypeError, match="can not be told"):
+        plane.start()
+    assert not plane_threads()
+    with make(listen=address) as other, Asking(other.address) as asking:
+        assert asking.check() == UP
+
+
+@pytest.mark.skipif(ISOLATION == "process", reason="another process is started, on the same port")
+def test_a_thread_that_ends_before_its_time_frees_its_port(
+    plane: HealthPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    address, thread = plane.address, host_thread()
+    assert isinstance(plane._host, ThreadHost)
+    plane._host._home.call_soon_threadsafe(raises(SystemExit(3)))
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    with make(listen=address) as other, Asking(other.address) as asking:
+        assert asking.check() == UP
+    plane.stop()
+    assert "the plane has failed" in caplog.text
+
+
+class Unspeakable(Exception):  # noqa: N818 -- it is somebody else's
+    """An exception that can not be shown."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_an_exception_that_can_not_be_shown_costs_no_answer(
+    plane: HealthPlane, asynchronous: bool
+) -> None:
+    test_a_callback_that_raises_fails_and_costs_no_answer(plane, asynchronous, Unspeakable())
+
+
+class Name(str, Enum):  # noqa: UP042 -- the old way
+    """Names as an application has them; no other process knows this class."""
+
+    ORDERS = "orders"
+    READINESS = "readiness"
+    REASON = "closed"
+
+
+class Seconds(float):
+    """Times as an application may have them."""
+
+
+def test_what_the_application_says_is_said_in_plain_values(plane: HealthPlane) -> None:
+    plane.set(Name.ORDERS, serving=False, reason=Name.REASON)
+    ((name, (_, reason)),) = plane._said.items()
+    assert type(name) is type(reason) is str
+    beat = plane.heartbeat(Name.ORDERS, max_silence=Seconds(PATIENCE), gates=[Name.READINESS])
+    ((name, made),) = plane.checks.items()
+    assert {type(text) for text in (name, beat.name, *made.policy.gates)} == {str}
+    assert type(beat.max_silence) is float
+    with Asking(plane.address) as asking:
+        asking.becomes(DOWN, "orders")
+        plane.set(Name.ORDERS, serving=True, ttl=Seconds(PATIENCE))
+        asking.becomes(UP, "orders")
+        plane.clear(Name.ORDERS)
+        asking.becomes(Status.SERVICE_UNKNOWN, "orders")
+        assert asking.check() == DOWN
+        beat()
+        asking.becomes(UP)
+        plane.check(Name.REASON, gates=[Name.READINESS])(lambda: False)
+        asking.becomes(DOWN)
+        assert [told.name for told in asking.smoke().checks] == [*OWN_CHECKS, "orders", "closed"]
+
+
+def test_settings_are_taken_as_plain_values() -> None:
+    checks = {Name.ORDERS: {"kind": "heartbeat", "gates": [Name.READINESS]}}
+    plane = make(message=Name.REASON, checks=checks, groups={Name.REASON: [Name.ORDERS]})
+    assert type(plane.settings.message) is str
+    ((name, made),) = plane.settings.checks.items()
+    ((group, members),) = plane.settings.groups.items()
+    assert {type(text) for text in (name, group, *members, *made.policy.gates)} == {str}
+    with plane, Asking(plane.address) as asking:
+        assert asking.check("closed") == DOWN
+
+
+def test_a_name_that_can_not_be_sent_is_refused_in_clear_words(plane: HealthPlane) -> None:
+    with pytest.raises(ValueError, match=r"^the name '\\udc80': it is not UTF-8: write it so$"):
+        plane.set("\udc80", serving=True)
+    plane.set("mine", serving=True, reason="\udc80")
 
 
 def raises(error: BaseException) -> Callable[[], None]:

@@ -1,11 +1,13 @@
 """Heartbeats as the application holds them: by hand, by its loop, through its pool, by a worker."""
 
 import asyncio
+import itertools
 import threading
 from array import array
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,9 @@ from petsage_grpc.core.status import Status as Told
 from petsage_grpc.core.status import Verdict
 from petsage_grpc.core.units import Duration
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, through_pool
+from petsage_grpc.plane.loop_host import LoopHost
+from petsage_grpc.plane.plane import Plane
+from petsage_grpc.settings_load import load_settings
 from tests.conftest import ManualClock, settle
 from tests.plane.asking import Asking, Status
 from tests.processes import PATIENCE, settings_file
@@ -221,6 +226,7 @@ def test_through_a_full_pool_goes_no_second_task() -> None:
         pool.submit(free.wait, PATIENCE)
         for _ in range(10):
             send()
+            join_senders()
         assert pool._work_queue.qsize() == 1
         assert check._cell[0] == 0
         free.set()
@@ -233,6 +239,113 @@ def test_a_pool_that_has_been_shut_down_does_not_stop_the_one_who_sends() -> Non
     pool.shutdown()
     for _ in range(3):
         send()
+        join_senders()
+
+
+def join_senders() -> None:
+    """Wait until what is sent through pools has been handed to them, or refused."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("petsage beat through "):
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+class Once(Executor):
+    """A pool that does something else with its first task.
+
+    Args:
+        first: what it does with the first.
+    """
+
+    def __init__(self, first: Callable[["Future[Any]"], object]) -> None:
+        self.tasks = 0
+        self._first = first
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> "Future[Any]":
+        self.tasks += 1
+        task: Future[Any] = Future()
+        if self.tasks == 1:
+            self._first(task)
+        else:
+            task.set_result(call(*given, **named))
+        return task
+
+
+def raise_it(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(lambda task: task.cancel(), id="cancelled"),
+        pytest.param(lambda task: task.set_exception(MemoryError()), id="failed"),
+        pytest.param(lambda _: raise_it(RuntimeError("full")), id="refused"),
+        pytest.param(lambda _: raise_it(ValueError("full")), id="refused otherwise"),
+    ],
+)
+def test_after_a_beat_that_did_not_arrive_the_next_one_is_sent(
+    first: Callable[["Future[Any]"], object],
+) -> None:
+    check, pool = make_check(), Once(first)
+    send = through_pool(Heartbeat("pool", check), pool)
+    for _ in range(2):
+        send()
+        join_senders()
+    assert pool.tasks == 2
+    assert check._cell[0] > 0
+
+
+class Bounded(ThreadPoolExecutor):
+    """A pool of one thread whose `submit` waits while that is busy."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._free = threading.Semaphore()
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> "Future[Any]":
+        self._free.acquire()
+        task = super().submit(call, *given, **named)
+        task.add_done_callback(lambda _: self._free.release())
+        return task
+
+
+def test_a_pool_that_has_who_submits_wait_delays_no_answer(plane: HealthPlane) -> None:
+    free = threading.Event()
+    with Bounded() as pool, Asking(plane.address) as asking:
+        plane.pool_heartbeat("pool", pool, max_silence=0.2)
+        asking.becomes(Status.SERVING)
+        pool.submit(free.wait, 2 * PATIENCE)
+        asking.becomes(Status.NOT_SERVING)
+        assert asking.check("liveness") == Status.SERVING
+        free.set()
+        asking.becomes(Status.SERVING)
+        plane.stop()
+
+
+class ProcessPoolExecutor(ThreadPoolExecutor):
+    """Called as that of the standard library, which would start a process."""
+
+
+def test_a_pool_of_processes_is_refused_and_nothing_is_declared(plane: HealthPlane) -> None:
+    with ProcessPoolExecutor(1) as pool:
+        with pytest.raises(TypeError, match=r"^heartbeat pool: the tasks of a ProcessPoolExecutor"):
+            plane.pool_heartbeat("pool", pool)
+        assert plane.checks == {}
+
+
+async def test_a_call_that_raises_is_made_again(clock: ManualClock) -> None:
+    host, calls = LoopHost(), itertools.count(1)
+    host.connect(Plane(load_settings(environ={}, checks={}), clock))
+
+    def call() -> None:
+        if next(calls) == 1:
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 -- it has no words
+        host.every(1.0, call)
+    await clock.advance(2.0)
+    assert next(calls) == 4
 
 
 @pytest.fixture
@@ -280,7 +393,7 @@ def test_a_blocked_loop_is_seen_in_liveness_and_forgiven(plane: HealthPlane) -> 
 
 
 def test_one_that_fails_says_why_and_a_beat_mends_it(plane: HealthPlane) -> None:
-    beat = plane.heartbeat("worker", max_silence=PATIENCE, rise=1, fall=1)
+    beat = plane.heartbeat("worker", max_silence=PATIENCE)
     with Asking(plane.address) as asking:
         beat()
         asking.becomes(Status.SERVING)
@@ -288,6 +401,53 @@ def test_one_that_fails_says_why_and_a_beat_mends_it(plane: HealthPlane) -> None
         asking.becomes(Status.NOT_SERVING)
         beat()
         asking.becomes(Status.SERVING)
+
+
+class Unspeakable(Exception):  # noqa: N818 -- it is somebody else's
+    """An exception that can not be shown."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (ValueError("boom"), "boom"),
+        (ValueError(), "ValueError"),
+        (Unspeakable(), "Unspeakable"),
+        ("", "it does not work"),
+        (None, "it does not work"),
+        ("x" * 2_000_000, "x" * 1_000 + "…"),
+        ("no\npaper", r"no\npaper"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_whatever_says_why_it_fails_it_is_told_in_a_line(
+    clock: ManualClock, reason: Any, told: str
+) -> None:
+    check = make_check()
+    heart = Heart(clock, check)
+    Heartbeat("worker", check).fail(reason)
+    assert check.newest is not None
+    assert type(check.newest.error) is str
+    await settle()
+    last = heart.monitor.report().checks[0].last
+    assert last is not None
+    assert last.detail == told
+
+
+@pytest.mark.parametrize("made_by", ["code", "settings"])
+def test_if_nothing_else_is_said_one_word_turns_it(made_by: str) -> None:
+    table = {"worker": {"kind": "heartbeat"}} if made_by == "settings" else {}
+    plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks=table)
+    plane.heartbeat("worker")
+    policy = {**plane.checks, **plane.settings.checks}["worker"].policy
+    assert (policy.fall, policy.rise) == (1, 1)
+    assert policy.gates == ("readiness", "liveness", "startup")
+    other = plane.heartbeat("other", fall=2)
+    policy = plane.checks[other.name].policy
+    assert (policy.fall, policy.rise) == (2, 1)
 
 
 def test_in_a_second_life_with_less_patience_a_pool_is_asked_more_often(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The switch interval is shortened for a plane on a thread, and given back."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 from petsage_grpc import HealthPlane
 from petsage_grpc.plane.switching import SwitchInterval
 from tests.plane.planes import QUIET
+from tests.processes import python
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,34 @@ def test_a_shorter_one_is_left_alone() -> None:
     sys.setswitchinterval(0.0001)
     SwitchInterval().shorten(0.0005)
     assert sys.getswitchinterval() == pytest.approx(0.0001, rel=0.05)
+
+
+def test_after_a_fork_no_wish_is_left_and_the_next_one_begins_anew(before: float) -> None:
+    interval = SwitchInterval()
+    interval.shorten(0.001)
+    interval._lock.acquire()  # by a thread that the child does not have
+    interval.abandon()
+    assert sys.getswitchinterval() == before
+    interval.shorten(0.0005)
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    interval.give_back(0.0005)
+    assert sys.getswitchinterval() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_worker_has_the_interval_that_was_there_before() -> None:
+    ended = python(
+        "import os, sys\n"
+        "from petsage_grpc import HealthPlane\n"
+        "before = sys.getswitchinterval()\n"
+        "with HealthPlane.from_settings(listen='127.0.0.1:0', checks={}):\n"
+        "    assert sys.getswitchinterval() < before\n"
+        "    worker = os.fork()\n"
+        "    if not worker:\n"
+        "        os._exit(sys.getswitchinterval() != before)\n"
+        "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))\n"
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_what_somebody_else_sets_meanwhile_is_left_alone() -> None:
