@@ -5,8 +5,8 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 from petsage_grpc.errors import PlaneError
 from petsage_grpc.plane.host import Said
@@ -81,7 +81,7 @@ class ThreadHost(LoopHost):
         SWITCH_INTERVAL.shorten(wanted)
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
-                runner.run(self._live())
+                _run_to_its_end(runner.get_loop(), self._live())
         except BaseException as error:  # noqa: BLE001 -- whoever started it is told
             if self._addresses.done():
                 _log.exception("the plane has failed")
@@ -113,3 +113,15 @@ class ThreadHost(LoopHost):
             service.plane.say(name, serving=serving, reason=reason, ttl=None)
         service.plane.begun = True
         self.connect(service.plane)
+
+
+def _run_to_its_end(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, None]) -> None:
+    """Run the plane, also when a callback of somebody's raises what would end the event loop."""
+    task = loop.create_task(life)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt):
+            if task.done():
+                raise
+            _log.exception("a callback on the plane's event loop would have ended it")
