@@ -32,7 +32,7 @@ hosts: $(VENV)/.test ## the tests of the service against each host: a thread, a 
 		tests/plane/test_health_plane.py tests/plane/test_bad_use.py
 
 kills: $(VENV)/.test ## kill the application and its plane's process 100 times each, and look what is left
-	@$(BIN)/python tools/kills.py $(KILLS)
+	@PYTHONPATH=. $(BIN)/python tools/kills.py $(KILLS)
 
 cycles: $(VENV)/.test ## start and stop a plane 1,000 times with each isolation, and count what is left
 	@PYTHONPATH=. $(BIN)/python tools/cycles.py thread $(CYCLES)

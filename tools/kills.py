@@ -11,18 +11,18 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.faults import free_port
+from tests.plane.planes import can_bind, planes_of
+
 HOST = "127.0.0.1"
-CHILD = b"petsage_grpc.plane.child"
 UNNOTICED = 0.05
 """Seconds after the death of the application in which a call may still be answered as before it."""
 GONE = 1.0
@@ -56,35 +56,6 @@ WANTED = {
     "off": NOT_SERVING,
     "broken": NOT_SERVING,
 }
-
-
-def free_port() -> int:
-    """Find a port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def can_bind(port: int) -> bool:
-    """Say whether the port is free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def children_of(parent: int) -> list[int]:
-    """Find the plane's processes that the process `parent` has started, also orphaned ones."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if CHILD in words and words[-2] == str(parent).encode():
-                found.append(int(folder.name))
-    return found
 
 
 @contextlib.contextmanager
@@ -173,11 +144,11 @@ async def kill_applications(times: int) -> None:
                     await asyncio.sleep(0.01)
                 process.kill()
                 killed = time.monotonic()
-                while await asyncio.to_thread(children_of, process.pid) or not can_bind(port):
+                while await asyncio.to_thread(planes_of, process.pid) or not can_bind(
+                    f"{HOST}:{port}"
+                ):
                     if time.monotonic() - killed > GONE:
-                        raise SystemExit(
-                            f"FAILED: kill {number}: {children_of(process.pid)} is left"
-                        )
+                        raise SystemExit(f"FAILED: kill {number}: {planes_of(process.pid)} is left")
                     await observer.ask()
                     await asyncio.sleep(0.005)
                 slowest = max(slowest, time.monotonic() - killed)
@@ -206,7 +177,7 @@ async def kill_planes(times: int) -> None:
             await observer.become_right(10.0)
             for number in range(times):
                 await asyncio.sleep(random.uniform(0.0, 0.5))
-                children = children_of(process.pid)
+                children = planes_of(process.pid)
                 if len(children) > 1:
                     raise SystemExit(
                         f"FAILED: kill {number}: {len(children)} processes: {children}"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,6 +39,18 @@ def planes_of(parent: int) -> list[int]:
             if CHILD in words and words[-2] == str(parent).encode():
                 found.append(int(folder.name))
     return found
+
+
+def can_bind(address: str) -> bool:
+    """Say whether nobody listens at an address."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return False
+        return True
 
 
 class Application:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from tests.plane.planes import (
     SERVING,
     Application,
     application,
+    can_bind,
     planes_of,
     running,
 )
@@ -76,17 +76,6 @@ def eventually(true: Callable[[], object]) -> bool:
         if true():
             return True
     return False
-
-
-def can_bind(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return False
-        return True
 
 
 def assert_gone(app: Application, client: Asking) -> None:
