@@ -29,7 +29,8 @@ hosts: $(VENV)/.test ## the tests of the service against each host: a thread, a 
 	@for host in thread process mounted; do echo "against host $$host"; \
 		TEST_HOST=$$host $(BIN)/python -m pytest -q --numprocesses=auto $(TEST) tests/rpc || exit 1; done
 	@TEST_HOST=process $(BIN)/python -m pytest -q --numprocesses=auto $(TEST) \
-		tests/plane/test_health_plane.py tests/plane/test_bad_use.py
+		tests/plane/test_health_plane*.py tests/plane/test_bad_use.py tests/plane/test_callbacks.py \
+		tests/plane/test_interpreter_end.py
 
 kills: $(VENV)/.test ## kill the application and its plane's process 100 times each, and look what is left
 	@PYTHONPATH=. $(BIN)/python tools/kills.py $(KILLS)

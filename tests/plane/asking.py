@@ -6,13 +6,16 @@ Where the plane runs is said by the variable TEST_HOST: "process", or else on a 
 import contextlib
 import datetime
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from petsage_grpc import HealthPlane
 from petsage_grpc.plane.health_plane import Isolation
 from petsage_grpc.rpc import stubs as pb
 from tests.processes import PATIENCE
@@ -21,6 +24,9 @@ ISOLATION: Final[Isolation] = "process" if os.environ.get("TEST_HOST") == "proce
 """Where the plane runs."""
 OWN_CHECKS: Final = ["application"] * (ISOLATION == "process")
 """The checks that the plane has by itself."""
+
+HEART: Final = ("[checks.worker]", 'kind = "heartbeat"', "max_silence = 20", "rise = 1")
+"""A heartbeat in a settings file."""
 
 Status = health_pb2.HealthCheckResponse
 
@@ -89,3 +95,21 @@ class Asking:
         """Call SmokeTest."""
         request = pb.SmokeTestRequest(max_age=max_age, checks=checks, feature=feature)
         return self._smoke.SmokeTest(request, timeout=PATIENCE, wait_for_ready=True)
+
+
+def make(path: Path | None = None, **settings: Any) -> HealthPlane:
+    """Make a plane without checks of its own, on a free port."""
+    given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}, "isolation": ISOLATION}
+    return HealthPlane.from_settings(path, **given | settings)
+
+
+def host_thread() -> threading.Thread:
+    """Give the thread of the one plane that runs."""
+    names = ("petsage plane", "petsage link")
+    (thread,) = (thread for thread in plane_threads() if thread.name in names)
+    return thread
+
+
+def plane_threads() -> list[threading.Thread]:
+    """Give all threads of planes."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("petsage")]

@@ -11,11 +11,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from petsage_grpc import HealthPlane
 from petsage_grpc.plane.service import Service
 from petsage_grpc.rpc import stubs as pb
 from petsage_grpc.rpc.hops import HOPS
 from petsage_grpc.settings_load import load_settings
 from tests.packages import importable, write_package
+from tests.plane.asking import Asking, make
 
 Status = health_pb2.HealthCheckResponse
 NAP_SERVICE = "petsage.naps.v1.NapService"
@@ -140,3 +142,17 @@ def bring(site: Path, code: str, feature: str = "naps", package: str = "petsage-
     """Install a package whose one module is a feature."""
     module = f"{feature}_feature"
     write_package(site, package, {module: code}, features={feature: module})
+
+
+@pytest.fixture
+def plane() -> Iterator[HealthPlane]:
+    """A plane that runs, without checks of its own."""
+    with make() as plane:
+        yield plane
+
+
+@pytest.fixture
+def asking(plane: HealthPlane) -> Iterator[Asking]:
+    """What asks it."""
+    with Asking(plane.address) as asking:
+        yield asking

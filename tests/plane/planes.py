@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,17 @@ def can_bind(address: str) -> bool:
         except OSError:
             return False
         return True
+
+
+def eventually(true: Callable[[], object]) -> bool:
+    """Look again and again until it is so, or for too long."""
+    given_up = threading.Timer(PATIENCE, lambda: None)
+    given_up.daemon = True
+    given_up.start()
+    while given_up.is_alive():
+        if true():
+            return True
+    return False
 
 
 class Application:

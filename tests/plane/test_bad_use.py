@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,32 +17,17 @@ from petsage_grpc.plane import health_plane
 from petsage_grpc.plane.process_host import ProcessHost
 from petsage_grpc.plane.thread_host import ThreadHost
 from petsage_grpc.settings_load import load_settings
-from tests.plane.asking import ISOLATION, OWN_CHECKS, Asking, Status
-from tests.processes import PATIENCE, python
+from tests.plane.asking import (
+    ISOLATION,
+    OWN_CHECKS,
+    Asking,
+    Status,
+    make,
+    plane_threads,
+)
+from tests.processes import PATIENCE
 
 UP, DOWN = Status.SERVING, Status.NOT_SERVING
-
-
-def make(**settings: Any) -> HealthPlane:
-    given: dict[str, Any] = {"listen": "127.0.0.1:0", "checks": {}, "isolation": ISOLATION}
-    return HealthPlane.from_settings(**given | settings)
-
-
-@pytest.fixture
-def plane() -> Iterator[HealthPlane]:
-    with make() as plane:
-        yield plane
-
-
-def host_thread() -> threading.Thread:
-    """Give the thread of the one plane that runs."""
-    names = ("petsage plane", "petsage link")
-    (thread,) = (thread for thread in plane_threads() if thread.name in names)
-    return thread
-
-
-def plane_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("petsage")]
 
 
 def test_started_twice_it_says_so_and_goes_on(plane: HealthPlane) -> None:
@@ -334,33 +317,6 @@ def test_a_start_that_fails_late_frees_its_port() -> None:
         assert asking.check() == UP
 
 
-@pytest.mark.skipif(ISOLATION == "process", reason="no callback runs on the loop of the plane")
-def test_a_callback_that_would_end_the_loop_of_the_plane_does_not(
-    plane: HealthPlane, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert isinstance(plane._host, ThreadHost)
-    plane._host._home.call_soon_threadsafe(raises(SystemExit(3)))
-    plane.set("after", serving=True)
-    with Asking(plane.address) as asking:
-        asking.becomes(UP, "after")
-    plane.stop()
-    assert "would have ended it" in caplog.text
-
-
-class Unspeakable(Exception):  # noqa: N818 -- it is somebody else's
-    """An exception that can not be shown."""
-
-    def __str__(self) -> str:
-        raise SystemExit(9)
-
-
-@pytest.mark.parametrize("asynchronous", [True, False])
-def test_an_exception_that_can_not_be_shown_costs_no_answer(
-    plane: HealthPlane, asynchronous: bool
-) -> None:
-    test_a_callback_that_raises_fails_and_costs_no_answer(plane, asynchronous, Unspeakable())
-
-
 class Name(str, Enum):  # noqa: UP042 -- the old way
     """Names as an application has them; no other process knows this class."""
 
@@ -412,115 +368,6 @@ def test_a_name_that_can_not_be_sent_is_refused_in_clear_words(plane: HealthPlan
     plane.set("mine", serving=True, reason="\udc80")
 
 
-def raises(error: BaseException) -> Callable[[], None]:
-    def check() -> None:
-        raise error
-
-    return check
-
-
-@pytest.mark.parametrize("asynchronous", [True, False])
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), StopIteration()], ids=repr
-)
-def test_a_callback_that_raises_fails_and_costs_no_answer(
-    plane: HealthPlane, asynchronous: bool, error: BaseException
-) -> None:
-    check = raises(error)
-
-    async def check_asynchronously() -> None:
-        check()
-
-    plane.check("bad")(check_asynchronously if asynchronous else check)
-    with Asking(plane.address) as asking:
-        asking.becomes(DOWN)
-        assert asking.check("liveness") == UP
-        assert asking.smoke().checks[-1].consecutive_failures >= 1
-
-
-def test_a_callback_that_never_returns_fails_in_time_and_delays_no_end(plane: HealthPlane) -> None:
-    free = threading.Event()
-
-    @plane.check("sync", timeout=0.05, interval=0.1)
-    def hangs() -> bool:
-        return free.wait(PATIENCE)
-
-    @plane.check("async", timeout=0.05, interval=0.1)
-    async def never() -> None:
-        await asyncio.Event().wait()
-
-    with Asking(plane.address) as asking:
-        asking.becomes(DOWN)
-        while [told.message for told in asking.smoke().checks].count("no result yet"):
-            pass
-        assert asking.check("liveness") == UP
-    plane.stop()
-    (thread,) = plane_threads()
-    assert thread.name.startswith("petsage check ")
-    assert thread.name.endswith("hangs")
-    free.set()
-
-
-@pytest.mark.skipif(ISOLATION == "process", reason="no callback runs on the loop of the plane")
-def test_a_callback_that_blocks_the_loop_of_the_plane_does_not_block_the_application(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("petsage_grpc.plane.thread_host._PATIENCE", 0.05)
-    begun, free = threading.Event(), threading.Event()
-    plane = make()
-
-    @plane.check("blocks")
-    async def blocks() -> None:
-        begun.set()
-        free.wait(PATIENCE)
-
-    plane.start()
-    assert begun.wait(PATIENCE)
-    thread = host_thread()
-    plane.stop(0.0)
-    assert "the plane's thread does not end, and is left behind" in caplog.text
-    free.set()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it ends as soon as it can"
-
-
-@pytest.mark.parametrize("asynchronous", [True, False])
-def test_a_callback_may_stop_the_plane(plane: HealthPlane, asynchronous: bool) -> None:
-    stopped = threading.Event()
-
-    def stop() -> None:
-        plane.stop()
-        stopped.set()
-
-    async def stop_asynchronously() -> None:
-        stop()
-
-    thread = host_thread()
-    plane.check("stops")(stop_asynchronously if asynchronous else stop)
-    assert stopped.wait(PATIENCE)
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
-
-
-def test_a_callback_that_nobody_else_keeps_is_kept(plane: HealthPlane) -> None:
-    ran = threading.Event()
-
-    def declare() -> None:
-        class Bad:
-            def __call__(self) -> bool:
-                if armed.is_set():
-                    ran.set()
-                return False
-
-        plane.check("bad", interval=0.02, edge_interval=0.02)(Bad())
-
-    armed = threading.Event()
-    declare()
-    gc.collect()
-    armed.set()
-    assert ran.wait(PATIENCE)
-
-
 def test_a_plane_that_nobody_keeps_goes_on() -> None:
     address = make().start().address
     gc.collect()
@@ -544,98 +391,3 @@ def test_a_loop_heartbeat_without_a_running_loop_says_so(plane: HealthPlane) -> 
     with pytest.raises(RuntimeError, match="no running event loop"):
         plane.loop_heartbeat()
     assert plane.checks == {}
-
-
-START = """
-import sys, threading, time, logging
-from petsage_grpc import HealthPlane
-plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks={}, isolation=ISOLATION)
-"""
-BLOCKED = """
-begun = threading.Event()
-@plane.check("hangs")
-def hangs():
-    begun.set()
-    time.sleep(1000)
-"""
-
-
-def run_code(code: str) -> "subprocess.CompletedProcess[str]":
-    """Run code that has a plane, as a process."""
-    return python(f"ISOLATION = {ISOLATION!r}\n{START}{code}")
-
-
-WATCHED = """
-import subprocess
-plane.start()
-code = (
-    "import sys, grpc\\n"
-    "from grpc_health.v1 import health_pb2, health_pb2_grpc\\n"
-    "stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(sys.argv[1]))\\n"
-    "watch = stub.Watch(health_pb2.HealthCheckRequest())\\n"
-    "print(next(watch).status, flush=True)\\n"
-    "watch.code()"
-)
-watching = [sys.executable, "-c", code, plane.address]
-quiet = subprocess.DEVNULL
-watcher = subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=quiet)
-assert watcher.stdout.readline() == b"1\\n"
-"""
-"""Another process watches; a watch of the process itself could hang in grpc's own end."""
-
-
-@pytest.mark.parametrize(
-    ("code", "exit_code", "last_line"),
-    [
-        pytest.param("plane.start()", 0, "", id="running"),
-        pytest.param(
-            "HealthPlane.from_settings(listen='127.0.0.1:0', isolation=ISOLATION).start()",
-            0, None, id="lost",
-        ),
-        pytest.param("plane.start(); plane.stop()", 0, "", id="stopped"),
-        pytest.param("plane.start(); sys.exit(7)", 7, "", id="exit code"),
-        pytest.param("plane.start(); 1 / 0", 1, "ZeroDivisionError: division by zero", id="raises"),
-        pytest.param(
-            BLOCKED + "plane.start(); begun.wait(); sys.exit(3)", 3, "", id="check hangs",
-        ),
-        pytest.param(
-            "beat = plane.heartbeat('worker')\nplane.start()\n"
-            "def work():\n    while True: beat()\n"
-            "threading.Thread(target=work, daemon=True).start()", 0, "", id="beating",
-        ),
-        pytest.param(
-            "class Handler(logging.Handler):\n"
-            "    def emit(self, record): begun.set(); time.sleep(2)\n"
-            "begun = threading.Event()\n"
-            "logging.getLogger().addHandler(Handler())\n"
-            "plane.check('bad')(lambda: False)\n"
-            "plane.start(); begun.wait()", 0, "", id="handler slow",
-        ),
-        pytest.param(WATCHED, 0, "", id="watched"),
-        pytest.param(
-            "import atexit\natexit.register(plane.stop)\nplane.start()\n"
-            "atexit.register(plane.stop)", 0, "", id="own exit handlers",
-        ),
-        pytest.param(
-            "threading.Thread(target=plane.start).start()", 0, "", id="started on a thread",
-        ),
-    ],
-)  # fmt: skip
-def test_an_interpreter_that_ends_without_a_stop_ends_cleanly(
-    code: str, exit_code: int, last_line: str | None
-) -> None:
-    ended = run_code(code)
-    assert ended.returncode == exit_code, ended.stderr
-    if last_line is None:
-        assert "Traceback" not in ended.stderr
-    else:
-        assert ended.stderr.strip().rpartition("\n")[2] == last_line
-        assert ended.stderr.count("Traceback") == (1 if last_line else 0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
-def test_an_interpreter_that_is_interrupted_ends_cleanly() -> None:
-    ended = run_code("import signal\nplane.start()\nsignal.raise_signal(signal.SIGINT)")
-    assert ended.returncode == -signal.SIGINT
-    assert ended.stderr.strip().endswith("KeyboardInterrupt")
-    assert ended.stderr.count("Traceback") == 1
