@@ -63,7 +63,7 @@ class FeaturesServer:
         """Serve them from now on, and show the plane's names beside them."""
         if self._mirror is not None:
             self._mirror.begin(plane)
-        self._call(self._serve())
+        self._call(self._serve)
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> None:
         """End their calls within `grace` seconds, or at once when it is in a hurry; then the loop.
@@ -82,12 +82,13 @@ class FeaturesServer:
     async def _stop_server(self, server: Server, grace: float, hurry: asyncio.Event) -> None:
         if self._mirror is not None:
             self._post(self._mirror.names.close)
-        graceful = self._call(server.stop(grace))
+        ended = asyncio.wrap_future(self._ended)
+        graceful = self._call(lambda: server.stop(grace))
         hurried = asyncio.ensure_future(hurry.wait())
-        await _wait(graceful, grace + _LAST_WAIT, hurried)
+        await _wait(graceful, grace + _LAST_WAIT, hurried, ended)
         hurried.cancel()
         if not graceful.done():
-            await _wait(self._call(server.stop(None)), _LAST_WAIT)
+            await _wait(self._call(lambda: server.stop(None)), _LAST_WAIT, ended)
 
     def _run(self) -> None:
         wanted = self._settings.switch_interval
@@ -117,12 +118,12 @@ class FeaturesServer:
 
     async def _live(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        settings = self._settings
-        self.features, self._beat, self.checks = load_features(settings)
+        self.features, self._beat, self.checks = load_features(self._settings)
         if self.features:
             self._bind()
-        self._mounted.set_result(None)
-        await self._over.wait()
+        async with asyncio.TaskGroup() as self._calls:
+            self._mounted.set_result(None)
+            await self._over.wait()
 
     def _bind(self) -> None:
         if not any(feature.methods or feature.handlers for feature in self.features):
@@ -143,13 +144,21 @@ class FeaturesServer:
         assert self._beat is not None
         beat_by_loop(self._beat, self._loop)  # the first beat says that calls are served
 
-    def _call(self, call: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
-        """Run something on the features' loop; nothing, where that has ended."""
-        try:
-            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
-        except RuntimeError:
-            call.close()
-            return asyncio.wrap_future(self._ended)
+    def _call(self, call: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Future[None]":
+        """Run something on the features' loop; it is never done where that ends before."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def begin() -> None:
+            coroutine = call()
+            try:
+                task = self._calls.create_task(coroutine)
+            except RuntimeError:  # it is ending
+                coroutine.close()
+            else:
+                task.add_done_callback(lambda _: done.set_result(None))
+
+        self._post(begin)
+        return asyncio.wrap_future(done)
 
     def _post(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
