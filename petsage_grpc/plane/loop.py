@@ -3,10 +3,17 @@
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVarTuple
+
+from petsage_grpc.plane.selector import StayingSelector, StayingSocket
 
 __all__ = ["PlaneLoop"]
+
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class PlaneLoop(asyncio.SelectorEventLoop):
@@ -18,8 +25,19 @@ class PlaneLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(StayingSelector() if sys.platform == "linux" else None)
         self._lookups: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
+
+    def add_reader(
+        self,
+        fd: Any,  # noqa: ANN401 -- as the standard library has it
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+    ) -> None:
+        """Call a function whenever there is something to read."""
+        if type(fd) is socket.socket:  # grpc's, by which its thread wakes the loop for each event
+            fd.__class__ = StayingSocket
+        super().add_reader(fd, callback, *args)
 
     async def getaddrinfo(
         self,
