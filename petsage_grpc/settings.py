@@ -1,14 +1,12 @@
 """The settings: all there is to set, with its default, as plain values that are checked at once."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final
 
 from petsage_grpc import __version__
 from petsage_grpc.checks import load_kind
-from petsage_grpc.core.check import Check
 from petsage_grpc.core.fold import LIVENESS, OVERALL, READINESS, STARTUP
 from petsage_grpc.core.hops import is_backend
 from petsage_grpc.core.passive import PassiveCheck
@@ -16,110 +14,30 @@ from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size, format_duration
 from petsage_grpc.installed import FEATURES, installed
 from petsage_grpc.settings_listen import parse_listen
+from petsage_grpc.settings_parts import (
+    BadSettingError,
+    CheckSettings,
+    FeatureSettings,
+    dotted,
+    require_checks,
+)
 
 __all__ = [
     "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "RESERVED_NAMES", "BadSettingError",
     "CheckSettings", "FeatureSettings", "Settings", "dotted", "require_checks",
 ]  # fmt: skip
 
-DETAILS: Final = ("never", "always")
+DETAILS: Final = ("never", "authorized", "always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_HISTORY: Final = 1000
 RESERVED_NAMES: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
 """The health names that the service sets itself."""
 
-_CHECK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MESSAGE_LIMIT: Final = 2**31  # grpc keeps the size of a message in a signed int
 
 
 def _help(text: str) -> dict[str, str]:
     return {"help": text}
-
-
-def dotted(key: tuple[str, ...]) -> str:
-    """Write the full path of a setting as TOML does: ``checks."orders.db".interval``."""
-    import json  # noqa: PLC0415 -- only a mistake needs it
-
-    return ".".join(
-        part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
-        for part in key
-    )
-
-
-class BadSettingError(ValueError):
-    """A setting makes no sense.
-
-    Args:
-        text: what is wrong, and the mend, without the key.
-        key: the full path of the setting.
-        other: when two settings contradict each other, the same said of the other one.
-    """
-
-    def __init__(self, text: str, *key: str, other: Self | None = None) -> None:
-        super().__init__(f"{dotted(key)}: {text}")
-        self.text = text
-        self.key = key
-        self.other = other
-
-
-@dataclass(frozen=True, slots=True)
-class CheckSettings:
-    """One check: its kind, the check itself as its settings made it, and its policy."""
-
-    kind: str
-    check: Check
-    policy: Policy
-
-    @property
-    def schedule(self) -> str:
-        """When it is asked, in words."""
-        if isinstance(self.check, PassiveCheck):
-            return f"is heard of within {format_duration(self.check.max_silence)}, and"
-        return f"every {format_duration(self.policy.interval)}"
-
-    def refuse_nonsense(self, name: str, log_level: str) -> None:
-        """Raise BadSettingError when it can not be a check of this name."""
-        if not _CHECK_NAME.fullmatch(name):
-            raise BadSettingError(
-                "is no name for a check: write at most 63 letters, digits, '.', '_' and '-',"
-                " a letter or digit first",
-                "checks",
-                name,
-            )
-        if LIVENESS in self.policy.gates and self.check.outside:
-            raise BadSettingError(
-                "a check that reaches outside can not gate liveness: it would restart every"
-                " replica when the dependency dies",
-                "checks",
-                name,
-                "gates",
-            )
-        if self.kind == "log" and log_level not in ("DEBUG", "INFO"):
-            raise BadSettingError(
-                f"{log_level} swallows the line that the check {name!r} writes at INFO:"
-                " set it to INFO, or list checks without that one",
-                "log_level",
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSettings:
-    """What the settings say of a feature."""
-
-    message: str = field(
-        default="", metadata=_help("what its smoke test says when all is well; its own if empty")
-    )
-    checks: tuple[str, ...] = field(
-        default=(), metadata=_help("checks of the settings that it depends on, besides its own")
-    )
-
-
-def require_checks(names: Collection[str], known: Collection[str], *key: str) -> None:
-    """Raise BadSettingError when one of the names is no check's."""
-    for name in names:
-        if name not in known:
-            there_are = ", ".join(known) or "none"
-            raise BadSettingError(f"there is no check {name!r}; there are: {there_are}", *key)
 
 
 def _default_checks() -> Mapping[str, CheckSettings]:
@@ -143,6 +61,21 @@ class Settings:
         metadata=_help(
             "addresses on which the services of the features listen, where there are some"
         ),
+    )
+    probe_listen: tuple[str, ...] = field(
+        default=(),
+        metadata=_help(
+            "addresses without TLS where Check alone is answered: the kubelet's probe speaks none"
+        ),
+    )
+    tls_cert: str = field(
+        default="",
+        metadata=_help("PEM file with the server's certificate and its chain; empty is no TLS"),
+    )
+    tls_key: str = field(default="", metadata=_help("PEM file with the key of tls_cert"))
+    tls_client_ca: str = field(
+        default="",
+        metadata=_help("PEM file with certificates: a client needs one that they have signed"),
     )
     drain_delay: Duration = field(
         default=Duration(5.0), metadata=_help("calls are still served so long after SIGTERM")
@@ -168,8 +101,21 @@ class Settings:
         ),
     )
     details: str = field(
-        default="never",
-        metadata=_help('whether the smoke test says why a check fails: "never" or "always"'),
+        default="authorized",
+        metadata=_help(
+            'who is told why a check fails, and when it has turned: "never" is nobody, "always" is'
+            ' everybody, "authorized" those with a token or a client certificate'
+        ),
+    )
+    token_files: tuple[str, ...] = field(
+        default=(),
+        metadata=_help("files with bearer tokens, one a line, each of which authorizes"),
+    )
+    client_names: tuple[str, ...] = field(
+        default=(),
+        metadata=_help(
+            "names in client certificates that authorize; if empty, each that tls_client_ca admits"
+        ),
     )
     refresh_interval: Duration = field(
         default=Duration(1.0),
@@ -209,6 +155,16 @@ class Settings:
     max_watchers: int = field(
         default=20_000, metadata=_help("Watch calls at once; one more is RESOURCE_EXHAUSTED")
     )
+    max_watchers_per_peer: int = field(
+        default=10_000, metadata=_help("of these from one address; likewise")
+    )
+    max_unknown_names: int = field(
+        default=10_000,
+        metadata=_help(
+            "names that nobody knows and that are watched, half of them from one address;"
+            " one more is RESOURCE_EXHAUSTED"
+        ),
+    )
     watch_send_timeout: Duration = field(
         default=Duration(10.0), metadata=_help("a watcher that takes no update so long is evicted")
     )
@@ -223,6 +179,33 @@ class Settings:
     features_max_message_size: Size = field(
         default=Size(4 * 1024**2),
         metadata=_help("bytes in a request to a feature; a larger one is RESOURCE_EXHAUSTED"),
+    )
+    max_header_size: Size = field(
+        default=Size(16 * 1024),
+        metadata=_help("bytes in the headers of a call; larger ones are RESOURCE_EXHAUSTED"),
+    )
+    max_concurrent_streams: int = field(
+        default=1000, metadata=_help("calls at once on a connection; the client keeps one more")
+    )
+    max_connections: int = field(
+        default=10_000, metadata=_help("connections at once; one more is closed")
+    )
+    max_connections_per_peer: int = field(
+        default=1000, metadata=_help("of these from one address; the newest is closed")
+    )
+    max_pending_calls: int = field(
+        default=100_000, metadata=_help("calls that have come and wait; one more is refused")
+    )
+    max_connection_idle: Duration = field(
+        default=Duration(300.0), metadata=_help("a connection without a call so long is closed")
+    )
+    handshake_timeout: Duration = field(
+        default=Duration(10.0),
+        metadata=_help("a connection that has not begun to speak HTTP/2 after it is closed"),
+    )
+    min_ping_interval: Duration = field(
+        default=Duration(5.0),
+        metadata=_help("a client that pings more often, and asks nothing, is sent away"),
     )
     checks: Mapping[str, CheckSettings] = field(
         default_factory=_default_checks, metadata=_help("one table for each check")
@@ -271,7 +254,10 @@ class Settings:
     def _check_limits(self) -> None:
         for name in (
             "watch_send_timeout", "max_watchers", "max_name_length", "max_message_size",
-            "features_max_message_size", "max_threads", "max_silence",
+            "features_max_message_size", "max_threads", "max_silence", "max_watchers_per_peer",
+            "max_unknown_names", "max_header_size", "max_concurrent_streams", "max_connections",
+            "max_connections_per_peer", "max_pending_calls", "max_connection_idle",
+            "handshake_timeout", "min_ping_interval",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise BadSettingError("must be more than 0", name)

@@ -214,7 +214,7 @@ class _Outside(Check):
         ({"max_name_length": 2**31}, "max_name_length: must be less than 2GiB"),
         ({"max_message_size": 2**31}, "max_message_size: must be less than 2GiB"),
         ({"max_message_size": 1024}, r"max_message_size: must be more than max_name_length \(1024"),
-        ({"details": "all"}, "details: 'all' is none of never, always"),
+        ({"details": "all"}, "details: 'all' is none of never, authorized, always"),
         ({"log_level": "info"}, "log_level: 'info' is none of DEBUG, INFO, WARNING, ERROR"),
         ({"groups": {"": ()}}, 'groups."": the service sets this name itself'),
         ({"groups": {"a": ("b",)}}, "groups.a: there is no check 'b'; there are: disk, log"),
