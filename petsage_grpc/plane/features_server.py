@@ -132,7 +132,7 @@ class FeaturesServer:
         self._server = Server(
             self._mirror,
             mounted=self.features,
-            reflection=settings.reflection,
+            settings=settings,
             max_message_size=settings.features_max_message_size,
         )
         self._server.bind(settings.features_listen, _OPTION)

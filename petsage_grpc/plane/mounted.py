@@ -11,7 +11,7 @@ from petsage_grpc.errors import PlaneError, SettingsError
 from petsage_grpc.plane.embedded import EmbeddedPlane, load_embedded
 from petsage_grpc.plane.loop_host import LoopHost
 from petsage_grpc.plane.plane import Plane
-from petsage_grpc.rpc.server import AioServer, make_handlers, mount_on
+from petsage_grpc.rpc.handlers import AioServer, make_handlers, mount_on
 from petsage_grpc.settings import BadSettingError, Settings
 
 __all__ = ["MountedPlane"]

@@ -60,7 +60,7 @@ class Service:
         self._server = Server(
             plane.health,
             plane.smoke_test,
-            reflection=settings.reflection,
+            settings=settings,
             max_message_size=settings.max_message_size,
         )
 

@@ -127,7 +127,11 @@ from tests.settings.conftest import (
             "drain_delay = 2\ngrace = 2",
             "grace: must be more than drain_delay (2s)",
         ),
-        ("unknown details", "details = 'some'", "details: 'some' is none of never, authorized, always"),
+        (
+            "unknown details",
+            "details = 'some'",
+            "details: 'some' is none of never, authorized, always",
+        ),
         (
             "a level in small letters",
             "log_level = 'info'",
