@@ -239,7 +239,7 @@ def _die_tidily() -> None:
 
 
 def _ticks() -> list[int]:
-    """Read what the processors did so far: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Read what the processors did so far: user, nice, system, idle and waits; steal is last."""
     try:
         return [int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:9]]
     except FileNotFoundError:
