@@ -99,7 +99,7 @@ async def test_the_server_ends_a_query_that_nobody_waits_for_any_more(
     check = make(
         url_of(postgres, driver), query="SELECT pg_sleep(30)", statement_timeout=Duration(0.2)
     )
-    assert await hangs(check, 0.1) == f"asking {HOST}:{postgres.port}"
+    await hangs(check, f"asking {HOST}:{postgres.port}")
     assert await eventually(lambda: not connections(postgres))
 
 
@@ -234,7 +234,7 @@ async def test_a_server_that_says_nothing_is_waited_for_until_the_timeout(
     postgres: PostgresServer, driver: str, make: Make, mute: int, query: str
 ) -> None:
     check = make(url_of(postgres, driver, port=mute, query=query))
-    assert await hangs(check) == f"connecting to {HOST}:{mute}"
+    await hangs(check, f"connecting to {HOST}:{mute}")
 
 
 async def test_several_hosts_are_named_together(
