@@ -21,6 +21,7 @@ from petsage_grpc.settings_parts import (
     dotted,
     require_checks,
 )
+from petsage_grpc.settings_tls import refuse_tls_halves
 
 __all__ = [
     "DETAILS", "LOG_LEVELS", "MAX_HISTORY", "RESERVED_NAMES", "BadSettingError",
@@ -222,23 +223,38 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_listen()
         self._check_limits()
+        self._check_tls()
         self._check_checks()
         self._check_groups()
         self._check_features()
 
     def _check_listen(self) -> None:
-        places = {key: self._places(key) for key in ("listen", "features_listen")}
-        for place, address in places["features_listen"].items():
-            if place in places["listen"] and place[1] != 0 and self.has_features:
-                raise BadSettingError(
-                    f"{address!r} stands in listen: choose another port",
-                    "features_listen",
-                    other=BadSettingError(f"{address!r} stands in features_listen too", "listen"),
-                )
+        keys = ["listen", "features_listen"] if self.has_features else ["listen"]
+        taken: dict[tuple[str, int], str] = {}
+        for key in (*keys, "probe_listen"):
+            for place, address in self._places(key).items():
+                if (other := taken.get(place)) and place[1] != 0:
+                    raise BadSettingError(
+                        f"{address!r} stands in {other}: choose another port",
+                        key,
+                        other=BadSettingError(f"{address!r} stands in {key} too", other),
+                    )
+                taken[place] = key
+        if not self.has_features:
+            self._places("features_listen")
+
+    def _check_tls(self) -> None:
+        refuse_tls_halves(self.tls_cert, self.tls_key, self.tls_client_ca)
+        if self.probe_listen and not self.tls_cert:
+            raise BadSettingError(
+                "means nothing without tls_cert: listen has no TLS, so probes can ask there;"
+                " remove it",
+                "probe_listen",
+            )
 
     def _places(self, key: str) -> dict[tuple[str, int], str]:
         """Say where a setting wants us to listen, with the address that says so."""
-        if not getattr(self, key):
+        if not getattr(self, key) and key != "probe_listen":
             raise BadSettingError('at least one address is needed, like "127.0.0.1:50051"', key)
         places: dict[tuple[str, int], str] = {}
         for address in getattr(self, key):

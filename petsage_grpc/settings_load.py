@@ -27,6 +27,8 @@ from petsage_grpc.settings import (
     dotted,
 )  # fmt: skip
 from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
+from petsage_grpc.settings_tls import load_tls
+from petsage_grpc.settings_tokens import refuse_bad_access
 
 __all__ = [
     "ENV_PREFIX", "TABLES", "did_you_mean", "fields_of", "load_settings", "load_with_table",
@@ -42,7 +44,7 @@ TABLES: Final = ("checks", "groups", "features")
 _SERVICE_LINK: Final = re.compile(
     r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)=.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?=.*|PORT=[a-z]+://.*)"
 )
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,300}(\.[0-9]+)?")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 
 _SCALARS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
@@ -108,7 +110,7 @@ def load_with_table(
         table |= given
         sources |= dict.fromkeys(given, source)
     try:
-        return _build(Settings, table), table
+        return _usable(_build(Settings, table)), table
     except BadSettingError as error:
         # Of two that contradict each other, blame the one that overrides; never one not given.
         both = [said for said in (error, error.other) if said and said.key[0] in sources]
@@ -116,6 +118,14 @@ def load_with_table(
         source = sources[blamed.key[0]]
         place = blamed.key[0].upper() if source == ENV_PREFIX else dotted(blamed.key)
         raise _error(source + place, blamed.text) from None
+
+
+def _usable(settings: Settings) -> Settings:
+    """Look at the files that it names; who starts again with the same settings need not."""
+    if settings.tls_cert:
+        load_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    refuse_bad_access(settings)
+    return settings
 
 
 def fields_of(cls: type) -> Iterable[tuple[str, Any, Any, str]]:

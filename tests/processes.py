@@ -17,7 +17,8 @@ PATIENCE = 20.0
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """Make an environment without settings of ours but these."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PETSAGE_")}
+    others = ("PETSAGE_", "KUBERNETES_SERVICE_HOST")  # the second tells that this is a container
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(others)}
     return kept | variables
 
 

@@ -9,10 +9,7 @@ import pytest
 
 from petsage_grpc.checks import KINDS
 from petsage_grpc.cli import VERBS, probe, smoke
-from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
-from petsage_grpc.rpc.health import MAX_LISTED
-from petsage_grpc.settings import Settings
 from tests.processes import python, served
 
 ROOT = Path(__file__).parent.parent
@@ -37,25 +34,6 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
     assert (probe.SERVING, probe.ARGUMENTS, probe.CONNECT) == (0, 1, 2)
     assert (probe.RPC, probe.NOT_SERVING, smoke.DEGRADED) == (3, 4, 5)
     assert (SettingsError.exit_code, BindError.exit_code) == (2, 3)
-
-
-@pytest.mark.parametrize("row", table("Limits"), ids=lambda row: row[0])
-def test_each_limit_has_the_default_of_its_setting(row: list[str]) -> None:
-    _, default, setting, _ = row
-    if setting == "by the protocol":
-        assert default == str(MAX_LISTED)
-        return
-    value = getattr(Settings(), setting.strip("`"))
-    shown = format_duration(value).replace("s", " s") if isinstance(value, float) else str(value)
-    assert default == {"refresh_interval": "one a second"}.get(setting.strip("`"), shown)
-
-
-def test_the_limits_are_all_in_the_table() -> None:
-    named = {row[2].strip("`") for row in table("Limits")}
-    limits = {"max_watchers", "watch_send_timeout", "max_name_length", "max_message_size"}
-    limits |= {"features_max_message_size"}
-    limits |= {"refresh_interval", "drain_delay", "grace", "max_threads", "history"}
-    assert named == limits | {"by the protocol"}
 
 
 def test_every_kind_of_check_is_in_the_table_with_what_it_needs() -> None:

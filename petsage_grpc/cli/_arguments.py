@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import NoReturn
 
+from petsage_grpc.core.text import printable
+
 __all__ = ["Parser"]
 
 _WIDTH = 80
@@ -33,5 +35,5 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line that says what is wrong."""
-        sys.stderr.write(f"{self.prog}: {message}; {self.prog} --help says more\n")
+        sys.stderr.write(f"{self.prog}: {printable(message)}; {self.prog} --help says more\n")
         sys.exit(self._bad_usage)

@@ -96,7 +96,11 @@ def tls_of(arguments: argparse.Namespace, parser: Parser) -> Tls | None:
 
 def connect(address: str, within: float, tls: Tls | None) -> Connection:
     """Connect to the server at `address` within so many seconds; raises ClientError."""
-    return Connection.connect(parse_address(address), within, tls)
+    try:
+        return Connection.connect(parse_address(address), within, tls)
+    except (ConnectError, TlsOptionError) as error:  # they name the flags as probe has them
+        error.args = (f" {error}".replace(" -tls", " --tls")[1:],)
+        raise
 
 
 def exit_code(error: ClientError) -> int:

@@ -18,6 +18,8 @@ from petsage_grpc.errors import PetsageError
 from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings
 from petsage_grpc.settings_fleet import fleet_risks
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
+from petsage_grpc.settings_tls import tls_risks
+from petsage_grpc.settings_tokens import access_risks
 
 if TYPE_CHECKING:
     from petsage_grpc.plane.features import Feature
@@ -137,7 +139,9 @@ def _summary(
     for feature in features:
         checks |= feature.checks
         lines += [f"  {line}\n" for line in _described(feature).splitlines()]
-    lines += [f"  WARNING {risk}\n" for risk in fleet_risks(checks, settings.groups)]
+    tls = tls_risks(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    risks = *fleet_risks(checks, settings.groups), *access_risks(settings), *tls
+    lines += [f"  WARNING {risk}\n" for risk in risks]
     return "".join(lines)
 
 

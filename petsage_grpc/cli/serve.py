@@ -104,6 +104,7 @@ def _serve(settings: "Settings", signals: _Signals) -> None:
     from petsage_grpc.plane.logs import LogPipeline, Redactor  # noqa: PLC0415
     from petsage_grpc.plane.loop import PlaneLoop  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
+    from petsage_grpc.rpc.connections import raise_file_limit  # noqa: PLC0415
 
     async def live() -> None:
         loop = asyncio.get_running_loop()
@@ -118,6 +119,7 @@ def _serve(settings: "Settings", signals: _Signals) -> None:
 
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
+        raise_file_limit(settings.max_connections)
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
                 runner.run(live())

@@ -1,8 +1,10 @@
 """The verb `smoke`: calls SmokeTest and shows every check, as a table or as JSON."""
 
+import argparse
 import datetime
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -55,9 +57,10 @@ def main(argv: Sequence[str]) -> int:
     if arguments.max_age is not None:
         whole, part = divmod(arguments.max_age, 1)
         request.max_age.CopyFrom(Duration(seconds=int(whole), nanos=int(part * 1e9)))
+    metadata = [("authorization", f"Bearer {arguments.token}")] if arguments.token else []
     try:
         with connect(arguments.address, arguments.timeout, tls) as connection:
-            raw = connection.call(_METHOD, request.SerializeToString(), arguments.timeout)
+            raw = connection.call(_METHOD, request.SerializeToString(), arguments.timeout, metadata)
         response = SmokeTestResponse.FromString(raw)
         shown = _json(response) if arguments.json else _table(response)
     except ClientError as error:
@@ -105,6 +108,10 @@ def _parser() -> Parser:
         "--timeout", type=timeout, default=5.0, metavar="TIME",
         help="for the connection, and again for the answer (default: 5s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--token-file", dest="token", type=_token, metavar="FILE",
+        help="send the first token in this file, to be told why a check fails; - is standard input",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--strict", action="store_true", help="exit 5 when it is degraded")
     return parser
@@ -133,7 +140,23 @@ def _table(response: SmokeTestResponse) -> str:
     lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
     if response.overrides:
         lines += ["", *(printable(_override(told, now)) for told in response.overrides)]
+    if response.refused:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(response.refused.items()))
+        lines += ["", printable(f"refused since the start, by limit: {counts}")]
     return "\n".join(lines) + "\n"
+
+
+def _token(path: str) -> str:
+    """Read the token that a flag names the file of, for argparse: it must not be the token."""
+    from petsage_grpc.settings_references import read_text  # noqa: PLC0415 -- few send one
+    from petsage_grpc.settings_tokens import parse_tokens, shown  # noqa: PLC0415
+
+    try:
+        text = sys.stdin.read() if path == "-" else read_text(Path(path))
+        return parse_tokens(text)[0]
+    except ValueError as error:  # also for what is not UTF-8
+        where = "standard input" if path == "-" else shown(path)
+        raise argparse.ArgumentTypeError(f"{where} {error}") from None
 
 
 def _override(told: NameOverride, now: datetime.datetime) -> str:

@@ -14,13 +14,13 @@ Size = NewType("Size", int)
 _DURATION_UNITS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
 }  # fmt: skip
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SIZE_UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("iB", 1024), ("B", 1000))
 }
-_SIZE = re.compile(r"(\d+\.?\d*) ?([KMGT]?i?B|)")
+_SIZE = re.compile(r"(\d+(?:\.\d*)?) ?([KMGT]?i?B|)")
 
 
 def parse_duration(text: str) -> Duration:

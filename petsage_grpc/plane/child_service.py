@@ -99,7 +99,7 @@ class _Child:
             self._put("end", ("refused", type(error).__name__, str(error)))
             self.link.close()
             return
-        self.put("start", ("listening", service.addresses))
+        self.put("start", ("listening", service.addresses, service.probe_addresses))
         grace = await self._over
         if grace is None:
             service.plane.names.abandon()

@@ -14,6 +14,7 @@ from petsage_grpc.plane.mirror import Mirror
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.rpc.server import Server
+from petsage_grpc.rpc.tls import Certificates
 from petsage_grpc.settings import CheckSettings, Settings
 
 __all__ = ["FeaturesServer"]
@@ -34,9 +35,13 @@ class FeaturesServer:
 
     Args:
         settings: what is wanted.
+
+    Raises SettingsError when the files of TLS can not be used.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.certificates = Certificates.of(settings)
+        """What is shown in TLS; those of the plane, too, which looks after them."""
         self.features: tuple[Feature, ...] = ()
         """What has been mounted."""
         self.checks: dict[str, CheckSettings] = {}
@@ -134,6 +139,7 @@ class FeaturesServer:
             mounted=self.features,
             settings=settings,
             max_message_size=settings.features_max_message_size,
+            certificates=self.certificates,
         )
         self._server.bind(settings.features_listen, _OPTION)
         self.addresses = self._server.addresses

@@ -13,6 +13,7 @@ from petsage_grpc.core.status import Status
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import Metadata
+from petsage_grpc.rpc.limits import Refusals
 from petsage_grpc.settings import Settings
 
 __all__ = ["Mirror"]
@@ -33,16 +34,20 @@ class Mirror(HealthServicer):
 
     Args:
         settings: the limits.
+        refusals: counts how often a limit was reached.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, refusals: Refusals | None = None) -> None:
         self.names = Names(boot_time)
         """What was posted."""
         super().__init__(
             self.names,
             max_watchers=settings.max_watchers,
             max_name_length=settings.max_name_length,
+            max_watchers_per_peer=settings.max_watchers_per_peer,
+            max_unknown_names=settings.max_unknown_names,
             send_timeout=settings.watch_send_timeout,
+            refusals=refusals,
         )
         self._loop = asyncio.get_running_loop()
         self._plane: Plane | None = None
@@ -53,6 +58,7 @@ class Mirror(HealthServicer):
     def begin(self, plane: Plane) -> None:
         """Begin to show its names; on the plane's loop."""
         self._plane, self._home = plane, asyncio.get_running_loop()
+        self.refusals = plane.refusals
         plane.names.changed = self._plan
         self._show_again()
 

@@ -15,9 +15,12 @@ from petsage_grpc.core.names import Names
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.words import Words
 from petsage_grpc.plane.logs import Redactor
+from petsage_grpc.rpc._headers import keep_headers_out_of_the_log
+from petsage_grpc.rpc.authorize import make_authorizer
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import Hops
+from petsage_grpc.rpc.limits import Refusals
 from petsage_grpc.rpc.smoke_test import FeatureTold, SmokeTestServicer
 from petsage_grpc.settings import CheckSettings, Settings
 
@@ -60,6 +63,7 @@ class Plane:
         self.redact = Redactor(check.check for check in self.checks.values())
         """Replaces what the checks hide in a text."""
         set_thread_limit(settings.max_threads)
+        keep_headers_out_of_the_log()
         instance = settings.instance or os.urandom(4).hex()
         self._backend = settings.backend or (
             instance if is_backend(instance) else os.urandom(4).hex()
@@ -78,12 +82,17 @@ class Plane:
             history=settings.history,
         )
         self._asked = [check.check for check in self.checks.values()]
+        self.refusals = Refusals(self.clock.now)
+        """How often each limit has been reached."""
         self.health = HealthServicer(
             self.names,
             max_watchers=settings.max_watchers,
+            max_watchers_per_peer=settings.max_watchers_per_peer,
+            max_unknown_names=settings.max_unknown_names,
             max_name_length=settings.max_name_length,
             send_timeout=settings.watch_send_timeout,
             hops=Hops(self._backend, self._asked),
+            refusals=self.refusals,
         )
         self.smoke_test = SmokeTestServicer(
             self.monitor,
@@ -91,7 +100,8 @@ class Plane:
             message=settings.message,
             version=settings.version,
             instance=instance,
-            with_details=settings.details == "always",
+            with_details=make_authorizer(settings, self.clock, self.refusals),
+            refused=self.refusals.counts,
             features={f.name: FeatureTold(f.message, f.depends) for f in features},
         )
 

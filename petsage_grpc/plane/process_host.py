@@ -80,6 +80,7 @@ class ProcessHost:
         self._answering = Answering(self._put)
         self._ledger = Ledger(settings, self._cells, self._answering, self._put, said)
         self._addresses: concurrent.futures.Future[tuple[str, ...]] = concurrent.futures.Future()
+        self._probe_addresses: tuple[str, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -253,6 +254,7 @@ class ProcessHost:
         elif what == "listening":
             if not self._addresses.done():
                 self._addresses.set_result(rest[0])
+                self._probe_addresses = rest[1]
             else:
                 _say(logging.WARNING, "the plane's process listens again on %s", rest[0][0])
             return True
@@ -289,6 +291,7 @@ class ProcessHost:
         table = table_for(self._settings, self._table)
         if self._addresses.done():
             table["listen"] = list(self._addresses.result())
+            table["probe_listen"] = list(self._probe_addresses)
         return table
 
     def _beat(self) -> None:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Final, Self
 from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import BindError, SettingsError
+from petsage_grpc.plane.introduction import ways_to_ask
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.server import Server
+from petsage_grpc.rpc.tls import Certificates
 from petsage_grpc.settings import BadSettingError, Settings
+from petsage_grpc.settings_exposure import exposure_risks
 from petsage_grpc.settings_fleet import fleet_risks
+from petsage_grpc.settings_tokens import access_risks
 
 if TYPE_CHECKING:
     from petsage_grpc.plane.features_server import FeaturesServer
@@ -20,6 +24,9 @@ __all__ = ["Service"]
 
 _LAST_STEPS: Final = 2.0
 """Seconds of the grace time that are left for what follows the calls: checks and log lines."""
+
+_PROBE_OPTION: Final = "the setting probe_listen (PETSAGE_PROBE_LISTEN)"
+"""Where another address for probes could be chosen, for an error."""
 
 _log = logging.getLogger("petsage_grpc.service")
 
@@ -35,6 +42,8 @@ class Service:
         clock: tells the time, to the monitor as well.
         hosted: serves the features besides, where there are some; they have been mounted.
         option: where another address to listen on could be chosen, for an error.
+
+    Raises SettingsError when the files of TLS can not be used.
     """
 
     def __init__(
@@ -57,12 +66,24 @@ class Service:
         """Replaces what the checks hide in a text."""
         self._stop_requested = asyncio.Event()
         self._stop_at_once = asyncio.Event()
+        self._certificates = Certificates.of(settings) if hosted is None else hosted.certificates
         self._server = Server(
             plane.health,
             plane.smoke_test,
             settings=settings,
             max_message_size=settings.max_message_size,
+            certificates=self._certificates,
         )
+        self._servers = [self._server]
+        self._probe_server: Server | None = None
+        if settings.probe_listen:
+            self._probe_server = Server(
+                plane.health,
+                settings=settings,
+                max_message_size=settings.max_message_size,
+                probes_alone=True,
+            )
+            self._servers.append(self._probe_server)
 
     @classmethod
     async def hosting(cls, settings: Settings) -> Self:
@@ -97,15 +118,27 @@ class Service:
         """Where the services of the features are served."""
         return self._hosted.addresses if self._hosted is not None else ()
 
+    @property
+    def probe_addresses(self) -> tuple[str, ...]:
+        """Where Check alone is answered, without TLS."""
+        return self._probe_server.addresses if self._probe_server is not None else ()
+
     async def start(self) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had."""
         try:
+            if self._probe_server is not None:
+                self._probe_server.bind(self.settings.probe_listen, _PROBE_OPTION)
             self._server.bind(self.settings.listen, self._option)
         except BindError:
             if self._hosted is not None:
                 await self._hosted.stop(0.0, self._stop_at_once)
             raise
-        await self._server.start()
+        for risk in (*access_risks(self.settings), *exposure_risks(self.settings)):
+            _log.warning("%s", risk)
+        if self._certificates is not None:
+            self._certificates.start()
+        for server in self._servers:
+            await server.start()
         if self._hosted is not None:
             self._hosted.begin(self.plane)
         self.plane.monitor.start()
@@ -146,15 +179,20 @@ class Service:
             await self._hosted.stop(grace, self._stop_at_once)
         self.plane.names.close()
         left = max(0.0, ends - self.plane.clock.now())
-        graceful = asyncio.create_task(self._server.stop(left))
+        graceful = asyncio.create_task(self._stop_servers(left))
         hurry = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait([graceful, hurry], return_when=asyncio.FIRST_COMPLETED)
         if not graceful.done():
-            await self._server.stop(None)
+            await self._stop_servers(None)
         hurry.cancel()
         await asyncio.wait([graceful, hurry])
         graceful.result()
+        if self._certificates is not None:
+            self._certificates.stop()
         await self.plane.monitor.stop()
+
+    async def _stop_servers(self, grace: float | None) -> None:
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -177,7 +215,7 @@ class Service:
             _log.info("listening on %s", address)
         for address in self.features_addresses:
             _log.info("the features listen on %s", address)
-        ask = self.addresses[0]
-        _log.info("ask it: petsage-grpc smoke %s", ask)
-        _log.info("ask it: grpcurl -plaintext %s grpc.health.v1.Health/Check", ask)
-        _log.info("ask it: grpc_health_probe -addr=%s", ask)
+        for address in self.probe_addresses:
+            _log.info("probes are answered on %s, without TLS", address)
+        for command in ways_to_ask(self.addresses[0], self.settings, self._certificates):
+            _log.info("ask it: %s", command)

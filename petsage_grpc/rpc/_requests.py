@@ -1,13 +1,14 @@
 """Reads requests so that a malformed one is the caller's error and no traceback of ours."""
 
 from typing import NoReturn, Protocol, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from petsage_grpc.core.text import printable
 
-__all__ = ["Context", "abort", "parse", "quote"]
+__all__ = ["Context", "abort", "parse", "peer_of", "quote"]
 
 _LONGEST_QUOTE = 200
 
@@ -52,3 +53,11 @@ def quote(text: str) -> str:
     """Put a caller's text into quotes, fit for a log line, and shortened as for a trailer."""
     shown = printable(text)
     return f'"{shown}"' if len(shown) <= _LONGEST_QUOTE else f'"{shown[:_LONGEST_QUOTE]}…"'
+
+
+def peer_of(context: Context) -> str:
+    """Say who calls: the address without the port; all that come by a unix socket are one peer."""
+    family, _, rest = context.peer().partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return family
+    return unquote(rest).rpartition(":")[0].strip("[]")

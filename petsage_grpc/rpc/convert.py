@@ -39,6 +39,8 @@ _PUBLIC_MESSAGE: Final = {
 }
 
 _NANOS: Final = 1_000_000_000
+_LAST: Final = 253_402_300_800.0
+"""The end of the year 9999, in seconds since 1970: no timestamp is later."""
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -88,7 +90,7 @@ def name_override(override: Override, *, with_detail: bool) -> smoke_test_pb2.Na
     )
     if override.by_checks is not None:
         told.serving_by_checks = override.by_checks is Status.SERVING
-    if word.ttl is not None:
+    if word.ttl is not None and word.wall_time + word.ttl < _LAST:
         told.expires_at.CopyFrom(timestamp(word.wall_time + word.ttl))
     if with_detail:
         told.reason = word.reason

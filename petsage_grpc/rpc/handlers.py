@@ -8,13 +8,14 @@ import grpc
 import grpc.aio
 
 from petsage_grpc.errors import PlaneError
+from petsage_grpc.rpc._requests import Context, abort
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import HOPS
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 
-__all__ = ["AioServer", "make_handlers", "mount_on"]
+__all__ = ["AioServer", "make_handlers", "make_probe_handlers", "mount_on"]
 
 AioServer = grpc.aio.Server
 
@@ -28,15 +29,18 @@ class _Methods(grpc.GenericRpcHandler):
     Args:
         handlers: by path.
         for_hops: those that take a call of theirs when it comes from another service's check.
+        otherwise: takes the calls of all other methods.
     """
 
     def __init__(
         self,
         handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
         for_hops: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
+        otherwise: "grpc.RpcMethodHandler[Any, Any] | None" = None,
     ) -> None:
         self._handlers = handlers
         self._for_hops = for_hops
+        self._otherwise = otherwise
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -46,7 +50,7 @@ class _Methods(grpc.GenericRpcHandler):
             for header in handler_call_details.invocation_metadata:
                 if header[0] == HOPS:
                     return self._for_hops[method]
-        return self._handlers.get(method)
+        return self._handlers.get(method, self._otherwise)
 
 
 def make_handlers(
@@ -78,9 +82,32 @@ def make_handlers(
     if reflection:
         from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
 
-        handlers |= reflection_handlers(dict.fromkeys((*names, *told)), stopping)
+        handlers |= reflection_handlers(
+            dict.fromkeys((*names, *told)), stopping, refusals=health.refusals
+        )
     others = [handler for services in mounted for handler in services.handlers]
     return (_Methods(handlers, health.hop_handlers()), *others)
+
+
+def make_probe_handlers(health: HealthServicer) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Make what a grpc.aio server needs to answer Check, and to say of all else that it does not.
+
+    Args:
+        health: answers it.
+    """
+    check = f"/{HEALTH_SERVICE}/Check"
+    refuse: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
+        _refuse_on_probe_port
+    )
+    return (_Methods({check: health.handlers()[check]}, health.hop_handlers(), refuse),)
+
+
+async def _refuse_on_probe_port(_: object, context: Context) -> None:
+    details = (
+        f"this port is for probes and answers {HEALTH_SERVICE}/Check alone (probe_listen):"
+        " ask the service's port with TLS (listen)"
+    )
+    await abort(context, "UNIMPLEMENTED", details)
 
 
 def mount_on(

@@ -1,7 +1,6 @@
 """The standard grpc.health.v1.Health over the names: memory reads, and one slot a watcher."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -13,9 +12,11 @@ from petsage_grpc.core.names import Names, NamesClosedError, Watcher
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.rpc._memory import trim_memory
-from petsage_grpc.rpc._requests import Context, abort, parse, quote
+from petsage_grpc.rpc._requests import Context, abort, parse, peer_of, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
 from petsage_grpc.rpc.hops import HOPS, HopContext, Hops, Metadata
+from petsage_grpc.rpc.limits import Limit, Refusals
+from petsage_grpc.rpc.places import NamePlaces, Places
 
 __all__ = ["MAX_LISTED", "HealthServicer"]
 
@@ -32,7 +33,16 @@ _CROWD: Final = 500
 _CROWD_LEAVES: Final = 0.5
 """Seconds in which nobody more may leave before the memory of a crowd is given back."""
 
-_log = logging.getLogger("petsage_grpc.health")
+
+class _Follower:
+    """A watcher, who it is of, and whether nobody knew its name when it came."""
+
+    __slots__ = ("is_unknown", "peer", "watcher")
+
+    def __init__(self, watcher: Watcher, peer: str, *, is_unknown: bool) -> None:
+        self.watcher = watcher
+        self.peer = peer
+        self.is_unknown = is_unknown
 
 
 class _Sends:
@@ -42,38 +52,35 @@ class _Sends:
 
     Args:
         timeout: seconds that a watcher has to take an update.
-        evict: called with a watcher that took longer.
+        evict: called with one that took longer.
     """
 
-    def __init__(self, timeout: float, evict: Callable[[Watcher], None]) -> None:
+    def __init__(self, timeout: float, evict: Callable[[_Follower], None]) -> None:
         self.timeout = timeout
         self._evict = evict
-        self._begun: dict[Watcher, float] = {}
+        self._begun: dict[_Follower, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, watcher: Watcher) -> None:
+    def begin(self, follower: _Follower) -> None:
         """Start the time of an update."""
         loop = asyncio.get_running_loop()
-        self._begun[watcher] = loop.time()
+        self._begun[follower] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self.timeout, self._look)
 
-    def end(self, watcher: Watcher) -> bool:
+    def end(self, follower: _Follower) -> bool:
         """Note that the watcher has taken its update; say whether that was in time."""
-        return self._begun.pop(watcher, None) is not None
+        return self._begun.pop(follower, None) is not None
 
     def _look(self) -> None:
-        loop, self._timer, late = asyncio.get_running_loop(), None, 0
+        loop, self._timer = asyncio.get_running_loop(), None
         while self._begun:
-            watcher, begun = next(iter(self._begun.items()))
+            follower, begun = next(iter(self._begun.items()))
             if loop.time() < begun + self.timeout:
                 self._timer = loop.call_at(begun + self.timeout, self._look)
                 break
-            del self._begun[watcher]
-            self._evict(watcher)
-            late += 1
-        if late:  # one line for a crowd: clients must not fill the log
-            _log.warning("evicted %d watchers that took no update in time", late)
+            del self._begun[follower]
+            self._evict(follower)
 
 
 class HealthServicer:
@@ -85,6 +92,10 @@ class HealthServicer:
         max_name_length: bytes in a name that is asked for.
         send_timeout: seconds after which a watcher that has not taken an update is evicted.
         hops: knows where this service stands among those that check each other.
+        max_watchers_per_peer: Watch calls at once from one address; if None as many as in all.
+        max_unknown_names: names that nobody knows and that are watched at once, half of them from
+            one address; if None as many as watchers.
+        refusals: counts how often a limit was reached.
     """
 
     def __init__(
@@ -95,14 +106,27 @@ class HealthServicer:
         max_name_length: int,
         send_timeout: float,
         hops: Hops | None = None,
+        max_watchers_per_peer: int | None = None,
+        max_unknown_names: int | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._names = names
         self._hops = hops or Hops()
-        self._max_watchers = max_watchers
+        self.refusals = Refusals() if refusals is None else refusals
+        """How often each limit was reached."""
+        per_peer = max_watchers if max_watchers_per_peer is None else max_watchers_per_peer
+        unknown = max_watchers if max_unknown_names is None else max_unknown_names
+        self._most = Limit("max_watchers", max_watchers)
+        self._most_of_peer = Limit("max_watchers_per_peer", per_peer)
+        self._most_unknown = Limit("max_unknown_names", unknown)
+        self._longest = Limit("max_name_length", max_name_length)
         self._max_name_length = max_name_length
+        self._latest = Limit("watch_send_timeout", format_duration(send_timeout))
         self._sends = _Sends(send_timeout, self._evict)
-        self._open_watches = 0
-        self._followers = 0  # open watches that have not been evicted
+        # Those that were evicted but keep their call open count apart, up to as many again.
+        self._open = Places(2 * max_watchers, 2 * per_peer)
+        self._followers = Places(max_watchers, per_peer)
+        self._unknown = NamePlaces(unknown)
         self._most_watches = 0  # since memory was given back last
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
@@ -158,62 +182,91 @@ class HealthServicer:
         return health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
 
     async def _watch(self, raw: bytes, context: Context) -> None:
-        name = await self._read_name(raw, context)
-        most = self._max_watchers
-        if self._followers >= most or self._open_watches >= 2 * most:
-            # Those that were evicted but keep their call open count apart, up to as many again.
-            await abort(context, "RESOURCE_EXHAUSTED", f"too many watchers: max_watchers = {most}")
-        self._open_watches += 1
-        self._followers += 1
-        self._most_watches = max(self._most_watches, self._open_watches)
+        name, peer = await self._read_name(raw, context), peer_of(context)
+        is_unknown = name not in self._names
+        reached = self._limit_of(name, peer, is_unknown=is_unknown)
+        if reached is not None:
+            limit, details = reached
+            self.refusals.note(limit, peer, "watchers")
+            await abort(context, "RESOURCE_EXHAUSTED", details)
+        self._open.take(peer)
+        self._most_watches = max(self._most_watches, self._open.taken)
         try:
             with self._names.watch(name) as watcher:
-                in_time = await self._follow(watcher, context)
+                follower = _Follower(watcher, peer, is_unknown=is_unknown)
+                in_time = await self._follow(follower, context)
         finally:
-            self._open_watches -= 1
+            self._open.leave(peer)
             self._give_memory_back()
         if in_time:
             await abort(context, "UNAVAILABLE", "the service is stopping")
-        limit = format_duration(self._sends.timeout)
-        await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit}")
+        limit_is = format_duration(self._sends.timeout)
+        await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit_is}")
 
-    async def _follow(self, watcher: Watcher, context: Context) -> bool:
+    def _limit_of(self, name: str, peer: str, *, is_unknown: bool) -> tuple[Limit, str] | None:
+        """Say which limit refuses a watcher, and what it is told; None when there is a place."""
+        if self._followers.full() or self._open.full():
+            return self._most, f"too many watchers: {self._most}"
+        if self._followers.full_for(peer) or self._open.full_for(peer):
+            limit = self._most_of_peer
+            return limit, f"too many watchers from this address: {limit}"
+        if is_unknown:
+            limit = self._most_unknown
+            if self._unknown.full_for(peer, name):
+                return limit, f"too many unknown names from this address: half of {limit}"
+            if self._unknown.full(name):
+                return limit, f"too many unknown names are watched: {limit}"
+        return None
+
+    async def _follow(self, follower: _Follower, context: Context) -> bool:
         """Send what the watcher gets until there is no more, or until it is too slow to take it.
 
         grpc.aio can not take back a message that the transport has not accepted: a watcher that is
         too slow is forgotten at once, and its call ends when it takes that message or goes away.
         """
         in_time = True
+        self._enter(follower)
         try:
             while in_time:
-                status = await watcher.next()
-                self._sends.begin(watcher)
+                status = await follower.watcher.next()
+                self._sends.begin(follower)
                 try:
                     await context.write(_RESPONSES[status])
                 finally:
-                    in_time = self._sends.end(watcher)
+                    in_time = self._sends.end(follower)
         except NamesClosedError:
             pass
         except grpc.aio.BaseError as error:  # it went away with a message under way
             raise asyncio.CancelledError from error
         finally:
             if in_time:
-                self._followers -= 1
+                self._leave(follower)
         return in_time
 
-    def _evict(self, watcher: Watcher) -> None:
-        self._followers -= 1
-        watcher.leave()
+    def _enter(self, follower: _Follower) -> None:
+        self._followers.take(follower.peer)
+        if follower.is_unknown:
+            self._unknown.take(follower.peer, follower.watcher.name)
+
+    def _leave(self, follower: _Follower) -> None:
+        self._followers.leave(follower.peer)
+        if follower.is_unknown:
+            self._unknown.leave(follower.peer, follower.watcher.name)
+
+    def _evict(self, follower: _Follower) -> None:
+        self._leave(follower)
+        follower.watcher.leave()
+        self.refusals.note(self._latest, follower.peer, "watchers", did="evicted")
 
     def _give_memory_back(self) -> None:
         """Let the system have what a crowd of watchers needed, once it has left."""
-        if self._most_watches >= _CROWD and self._open_watches < self._most_watches / 2:
+        if self._most_watches >= _CROWD and self._open.taken < self._most_watches / 2:
             self._most_watches = 0  # it is looked after from here on
             loop = asyncio.get_running_loop()
-            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, self._open_watches)
+            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, self._open.taken)
 
     def _wait_for_the_rest(self, left_before: int) -> None:
-        loop, left = asyncio.get_running_loop(), self._open_watches
+        loop, left = asyncio.get_running_loop(), self._open.taken
         if left < left_before:
             loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, left)
         else:
@@ -224,6 +277,8 @@ class HealthServicer:
             return ""
         request = await parse(health_pb2.HealthCheckRequest, raw, context)
         if len(request.service.encode()) > self._max_name_length:
-            limit = f"max_name_length = {self._max_name_length} bytes"
-            await abort(context, "INVALID_ARGUMENT", f"the name is longer than {limit}")
+            self.refusals.note(self._longest, peer_of(context), "names")
+            await abort(
+                context, "INVALID_ARGUMENT", f"the name is longer than {self._longest} bytes"
+            )
         return request.service

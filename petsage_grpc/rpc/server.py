@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 import grpc.aio
 
 from petsage_grpc.errors import BindError
-from petsage_grpc.rpc.handlers import make_handlers
+from petsage_grpc.rpc.connections import ConnectionGuard
+from petsage_grpc.rpc.handlers import make_handlers, make_probe_handlers
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.limits import server_options
 from petsage_grpc.rpc.ports import find_places
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
+from petsage_grpc.rpc.tls import Certificates
 from petsage_grpc.settings import Settings
 from petsage_grpc.settings_listen import parse_listen
 
@@ -27,6 +29,8 @@ class Server:
         mounted: the services of others.
         settings: its limits, and whether it says which services there are.
         max_message_size: bytes in a request.
+        certificates: what it shows in TLS; without any it speaks none.
+        probes_alone: whether Check is all that it answers.
     """
 
     def __init__(
@@ -37,14 +41,22 @@ class Server:
         *,
         settings: Settings,
         max_message_size: int,
+        certificates: Certificates | None = None,
+        probes_alone: bool = False,
     ) -> None:
         self.addresses: tuple[str, ...] = ()
         """Where it listens, with the port that was bound."""
         self._stopping = asyncio.Event()
         self._starting = asyncio.Lock()
         self._server = grpc.aio.server(options=server_options(settings, max_message_size))
+        self._certificates = certificates
+        self._most_of_peer = settings.max_connections_per_peer
+        self._refusals = health.refusals
+        self._guard: ConnectionGuard | None = None
         self._server.add_generic_rpc_handlers(
-            make_handlers(
+            make_probe_handlers(health)
+            if probes_alone
+            else make_handlers(
                 health, smoke_test, mounted, reflection=settings.reflection, stopping=self._stopping
             )
         )
@@ -63,15 +75,20 @@ class Server:
         self.addresses = tuple(
             bound for address, places in found for bound in self._bind(address, places)
         )
+        self._guard = ConnectionGuard(self.addresses, self._most_of_peer, self._refusals)
 
     async def start(self) -> None:
         """Answer from now on."""
         async with self._starting:
             await self._server.start()
+        if self._guard is not None:
+            self._guard.start()
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls and wait for those under way, at most `grace` seconds."""
         self._stopping.set()
+        if self._guard is not None:
+            self._guard.stop()
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
         await self._server.stop(grace)
@@ -90,7 +107,9 @@ class Server:
 
     def _add_port(self, address: str, target: str) -> int:
         try:
-            return self._server.add_insecure_port(target)
+            if self._certificates is None:
+                return self._server.add_insecure_port(target)
+            return self._server.add_secure_port(target, self._certificates.credentials())
         except RuntimeError:
             raise BindError(
                 f"can not listen on {address}: it is taken, perhaps by another address in listen"

@@ -1,6 +1,6 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import grpc
@@ -11,6 +11,7 @@ from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.report import Report
 from petsage_grpc.core.status import Health, Verdict
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
+from petsage_grpc.rpc.authorize import Authorizer, CallerContext
 from petsage_grpc.rpc.convert import (
     SMOKE_TEST_SERVICE,
     WIRE_HEALTH,
@@ -46,8 +47,9 @@ class SmokeTestServicer:
         message: what is said when all is well.
         version: the version of the server.
         instance: tells this process from others.
-        with_details: whether callers are told why a check fails.
+        with_details: whether callers are told why a check fails, or what says so of each of them.
         features: what can be asked for besides the whole backend.
+        refused: says how often each limit has been reached, by its setting.
     """
 
     def __init__(
@@ -58,15 +60,17 @@ class SmokeTestServicer:
         message: str,
         version: str,
         instance: str,
-        with_details: bool,
+        with_details: bool | Authorizer,
         features: Mapping[str, FeatureTold] | None = None,
+        refused: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._monitor = monitor
         self._clock = clock
         self._message = message
         self._with_details = with_details
         self._features = dict(sorted((features or {}).items()))
-        self._kept: dict[str, tuple[Report, bytes]] = {}
+        self._refused = refused
+        self._kept: dict[tuple[str, bool], tuple[Report, bytes]] = {}
         self._constant = SmokeTestResponse(
             features=self._features,
             version=version,
@@ -79,11 +83,17 @@ class SmokeTestServicer:
         path = f"/{SMOKE_TEST_SERVICE}/SmokeTest"
         return {path: grpc.unary_unary_rpc_method_handler(self._smoke_test)}
 
-    async def _smoke_test(self, raw: bytes, context: Context) -> bytes:
+    async def _smoke_test(self, raw: bytes, context: CallerContext) -> bytes:
+        told = self._with_details
+        with_details = told if isinstance(told, bool) else await told.admits(context)
         feature, names = await self._prepare(raw, context) if raw else (WHOLE_BACKEND, None)
-        now = timestamp(self._clock.wall_time())
-        # Messages that are joined are merged: only the time must be made for each call.
-        return self._recall(feature, names) + SmokeTestResponse(timestamp=now).SerializeToString()
+        own = SmokeTestResponse(
+            timestamp=timestamp(self._clock.wall_time()),
+            refused=self._refused() if with_details else None,
+        )
+        # Messages that are joined are merged: only what each call has of its own is made for it.
+        answer = self._recall(feature, names, with_details=with_details)
+        return answer + own.SerializeToString()
 
     async def _prepare(self, raw: bytes, context: Context) -> tuple[str, tuple[str, ...] | None]:
         """Read the request and see to its max_age.
@@ -126,17 +136,18 @@ class SmokeTestServicer:
         except KeyError as error:
             await abort(context, "NOT_FOUND", f"unknown check {quote(error.args[0])}")
 
-    def _recall(self, feature: str, names: tuple[str, ...] | None) -> bytes:
+    def _recall(self, feature: str, names: tuple[str, ...] | None, *, with_details: bool) -> bytes:
         """Give the answer for all checks of a feature as it was made last, where it still holds."""
         if names is not None:
-            return self._respond(feature, self._monitor.report(names))
-        kept = self._kept.get(feature)
+            return self._respond(feature, self._monitor.report(names), with_details=with_details)
+        kept = self._kept.get((feature, with_details))
         if kept is None or not self._monitor.is_current(kept[0]):
             report = self._monitor.report(self._checks_of(feature))
-            kept = self._kept[feature] = (report, self._respond(feature, report))
+            made = self._respond(feature, report, with_details=with_details)
+            kept = self._kept[feature, with_details] = (report, made)
         return kept[1]
 
-    def _respond(self, feature: str, report: Report) -> bytes:
+    def _respond(self, feature: str, report: Report, *, with_details: bool) -> bytes:
         """Make the answer, all but its time."""
         health = report.health
         if report.draining and health is Health.OK:
@@ -145,8 +156,8 @@ class SmokeTestServicer:
             status=WIRE_HEALTH[health],
             message=self._describe(feature, health, report),
             feature=feature,
-            checks=[check_result(check, with_detail=self._with_details) for check in report.checks],
-            overrides=[name_override(o, with_detail=self._with_details) for o in report.overrides],
+            checks=[check_result(check, with_detail=with_details) for check in report.checks],
+            overrides=[name_override(o, with_detail=with_details) for o in report.overrides],
         )
         response.MergeFrom(self._constant)
         return response.SerializeToString()

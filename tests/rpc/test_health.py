@@ -153,7 +153,9 @@ async def test_watchers_are_told_and_ended_when_the_service_stops(backend: Backe
         assert error.details() == "the service is stopping"
 
 
-async def test_a_thousand_watchers_of_one_name_all_see_a_change(backend: Backend) -> None:
+async def test_a_thousand_watchers_of_one_name_all_see_a_change(serve: Serve) -> None:
+    backend = await serve(max_concurrent_streams=2000)  # all of them on one connection
+    await backend.becomes(SERVING)
     calls = [backend.watch() for _ in range(1000)]
     firsts = await asyncio.gather(*(read_status(call) for call in calls))
     await backend.break_disk()

@@ -66,7 +66,7 @@ def _parse_unix(text: str) -> Address:
 
 
 def _parse_host(text: str, host: str) -> str:
-    if host.startswith("[") and host.endswith("]"):
+    if host.startswith("[") and host.endswith("]") and host != "[]":
         return host[1:-1]
     if ":" in host or "[" in host or "]" in host:
         raise AddressError(text, "write an IPv6 address in brackets, as in [::1]:50051")

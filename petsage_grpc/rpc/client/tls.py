@@ -122,7 +122,7 @@ def explain(error: OSError, tls: Tls, name: str) -> str:
         # gRPC's own servers close instead of sending an alert, whatever displeases them
         said = "the server closed the connection in TLS"
         if tls.client_cert:
-            return f"{said}; it may not trust the client certificate"
+            return f"{said}; it may not trust the client certificate, or that expired"
         return f"{said}; if it demands a client certificate, add {_CLIENT_CERT}"
     return f"TLS failed ({reason or error})"
 

@@ -26,25 +26,29 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpetsage/v1/smoke_test.proto\x12\npetsage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x10SmokeTestRequest\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x02 \x03(\t\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc3\x02\n\x11SmokeTestResponse\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.petsage.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x10\n\x08instance\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x17.petsage.v1.CheckResult\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12+\n\toverrides\x18\n \x03(\x0b\x32\x18.petsage.v1.NameOverride\"\xa2\x02\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0e\x32\x12.petsage.v1.Status\x12.\n\nchecked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63onsecutive_failures\x18\x05 \x01(\r\x12\r\n\x05gates\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\'\n\x07history\x18\t \x03(\x0b\x32\x16.petsage.v1.Transition\x12\x0e\n\x06shared\x18\n \x01(\x08\"\xcf\x01\n\x0cNameOverride\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12\x1e\n\x11serving_by_checks\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12*\n\x06set_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x14\n\x12_serving_by_checks\"o\n\nTransition\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.petsage.v1.Status\x12-\n\tturned_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*X\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x13\n\x0fSTATUS_DEGRADED\x10\x02\x12\x12\n\x0eSTATUS_FAILING\x10\x03\x32\\\n\x10SmokeTestService\x12H\n\tSmokeTest\x12\x1c.petsage.v1.SmokeTestRequest\x1a\x1d.petsage.v1.SmokeTestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpetsage/v1/smoke_test.proto\x12\npetsage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x10SmokeTestRequest\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x02 \x03(\t\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x03\n\x11SmokeTestResponse\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.petsage.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x10\n\x08instance\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x17.petsage.v1.CheckResult\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12+\n\toverrides\x18\n \x03(\x0b\x32\x18.petsage.v1.NameOverride\x12;\n\x07refused\x18\x0b \x03(\x0b\x32*.petsage.v1.SmokeTestResponse.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xa2\x02\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0e\x32\x12.petsage.v1.Status\x12.\n\nchecked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63onsecutive_failures\x18\x05 \x01(\r\x12\r\n\x05gates\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\'\n\x07history\x18\t \x03(\x0b\x32\x16.petsage.v1.Transition\x12\x0e\n\x06shared\x18\n \x01(\x08\"\xcf\x01\n\x0cNameOverride\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12\x1e\n\x11serving_by_checks\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12*\n\x06set_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x14\n\x12_serving_by_checks\"o\n\nTransition\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.petsage.v1.Status\x12-\n\tturned_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*X\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x13\n\x0fSTATUS_DEGRADED\x10\x02\x12\x12\n\x0eSTATUS_FAILING\x10\x03\x32\\\n\x10SmokeTestService\x12H\n\tSmokeTest\x12\x1c.petsage.v1.SmokeTestRequest\x1a\x1d.petsage.v1.SmokeTestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'petsage.v1.smoke_test_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=1147
-  _globals['_STATUS']._serialized_end=1235
+  _globals['_SMOKETESTRESPONSE_REFUSEDENTRY']._loaded_options = None
+  _globals['_SMOKETESTRESPONSE_REFUSEDENTRY']._serialized_options = b'8\001'
+  _globals['_STATUS']._serialized_start=1256
+  _globals['_STATUS']._serialized_end=1344
   _globals['_SMOKETESTREQUEST']._serialized_start=108
   _globals['_SMOKETESTREQUEST']._serialized_end=203
   _globals['_SMOKETESTRESPONSE']._serialized_start=206
-  _globals['_SMOKETESTRESPONSE']._serialized_end=529
-  _globals['_CHECKRESULT']._serialized_start=532
-  _globals['_CHECKRESULT']._serialized_end=822
-  _globals['_NAMEOVERRIDE']._serialized_start=825
-  _globals['_NAMEOVERRIDE']._serialized_end=1032
-  _globals['_TRANSITION']._serialized_start=1034
-  _globals['_TRANSITION']._serialized_end=1145
-  _globals['_SMOKETESTSERVICE']._serialized_start=1237
-  _globals['_SMOKETESTSERVICE']._serialized_end=1329
+  _globals['_SMOKETESTRESPONSE']._serialized_end=638
+  _globals['_SMOKETESTRESPONSE_REFUSEDENTRY']._serialized_start=592
+  _globals['_SMOKETESTRESPONSE_REFUSEDENTRY']._serialized_end=638
+  _globals['_CHECKRESULT']._serialized_start=641
+  _globals['_CHECKRESULT']._serialized_end=931
+  _globals['_NAMEOVERRIDE']._serialized_start=934
+  _globals['_NAMEOVERRIDE']._serialized_end=1141
+  _globals['_TRANSITION']._serialized_start=1143
+  _globals['_TRANSITION']._serialized_end=1254
+  _globals['_SMOKETESTSERVICE']._serialized_start=1346
+  _globals['_SMOKETESTSERVICE']._serialized_end=1438
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,14 @@ class SmokeTestRequest(_message.Message):
     def __init__(self, feature: _Optional[str] = ..., checks: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SmokeTestResponse(_message.Message):
-    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks", "features", "overrides")
+    __slots__ = ("status", "message", "feature", "timestamp", "version", "instance", "start_time", "checks", "features", "overrides", "refused")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FEATURE_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +51,7 @@ class SmokeTestResponse(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     status: Status
     message: str
     feature: str
@@ -54,7 +62,8 @@ class SmokeTestResponse(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[CheckResult]
     features: _containers.RepeatedScalarFieldContainer[str]
     overrides: _containers.RepeatedCompositeFieldContainer[NameOverride]
-    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., overrides: _Optional[_Iterable[_Union[NameOverride, _Mapping]]] = ...) -> None: ...
+    refused: _containers.ScalarMap[str, int]
+    def __init__(self, status: _Optional[_Union[Status, str]] = ..., message: _Optional[str] = ..., feature: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., instance: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., overrides: _Optional[_Iterable[_Union[NameOverride, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("name", "status", "checked_at", "latency", "consecutive_failures", "gates", "message", "detail", "history", "shared")

@@ -51,7 +51,8 @@ class SmokeTestServiceServicer:
 
         A failing dependency is no error of the call: the call is OK and says STATUS_FAILING.
         Errors: NOT_FOUND for a feature or check that does not exist, INVALID_ARGUMENT for a negative
-        max_age.
+        max_age, UNAUTHENTICATED for a wrong bearer token; without one the call has all but what is
+        given to authorised callers alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

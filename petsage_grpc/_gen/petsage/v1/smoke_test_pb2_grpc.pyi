@@ -38,7 +38,8 @@ class SmokeTestServiceStub:
 
     A failing dependency is no error of the call: the call is OK and says STATUS_FAILING.
     Errors: NOT_FOUND for a feature or check that does not exist, INVALID_ARGUMENT for a negative
-    max_age.
+    max_age, UNAUTHENTICATED for a wrong bearer token; without one the call has all but what is
+    given to authorised callers alone.
     """
 
 @_typing.type_check_only
@@ -51,7 +52,8 @@ class SmokeTestServiceAsyncStub(SmokeTestServiceStub):
 
     A failing dependency is no error of the call: the call is OK and says STATUS_FAILING.
     Errors: NOT_FOUND for a feature or check that does not exist, INVALID_ARGUMENT for a negative
-    max_age.
+    max_age, UNAUTHENTICATED for a wrong bearer token; without one the call has all but what is
+    given to authorised callers alone.
     """
 
 class SmokeTestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -67,7 +69,8 @@ class SmokeTestServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A failing dependency is no error of the call: the call is OK and says STATUS_FAILING.
         Errors: NOT_FOUND for a feature or check that does not exist, INVALID_ARGUMENT for a negative
-        max_age.
+        max_age, UNAUTHENTICATED for a wrong bearer token; without one the call has all but what is
+        given to authorised callers alone.
         """
 
 def add_SmokeTestServiceServicer_to_server(servicer: SmokeTestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,40 @@
+"""Keeps gRPC from logging the headers of callers: there may be a token in them."""
+
+import logging
+import time
+from typing import Final
+
+__all__ = ["keep_headers_out_of_the_log"]
+
+_LOGGER: Final = "grpc._cython.cygrpc"
+_SHOWS_HEADER: Final = "Invalid encoding on "
+"""How its lines begin that show one: for each header that is not UTF-8, with a traceback."""
+_QUIET: Final = 60.0
+"""Seconds after a line about such a header in which there is no other."""
+
+
+class _WithoutHeaders(logging.Filter):
+    """Says that there was a header that is not UTF-8, but not which, and not for each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._quiet_until = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith(_SHOWS_HEADER):
+            return True
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return False
+        self._quiet_until = now + _QUIET
+        record.msg, record.args = "a peer sent a header that is not UTF-8; it is not shown", ()
+        record.exc_info = record.exc_text = None
+        return True
+
+
+_FILTER: Final = _WithoutHeaders()
+
+
+def keep_headers_out_of_the_log() -> None:
+    """See to it for this process; a second time does nothing."""
+    logging.getLogger(_LOGGER).addFilter(_FILTER)
