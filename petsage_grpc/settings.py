@@ -194,6 +194,10 @@ class Settings:
     max_connections_per_peer: int = field(
         default=1000, metadata=_help("of these from one address; the newest is closed")
     )
+    max_calls_per_peer: int = field(
+        default=5000,
+        metadata=_help("calls under way from one address; one more is RESOURCE_EXHAUSTED"),
+    )
     max_pending_calls: int = field(
         default=100_000, metadata=_help("calls that have come and wait; one more is refused")
     )
@@ -272,8 +276,8 @@ class Settings:
             "watch_send_timeout", "max_watchers", "max_name_length", "max_message_size",
             "features_max_message_size", "max_threads", "max_silence", "max_watchers_per_peer",
             "max_unknown_names", "max_header_size", "max_concurrent_streams", "max_connections",
-            "max_connections_per_peer", "max_pending_calls", "max_connection_idle",
-            "handshake_timeout", "min_ping_interval",
+            "max_connections_per_peer", "max_calls_per_peer", "max_pending_calls",
+            "max_connection_idle", "handshake_timeout", "min_ping_interval",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise BadSettingError("must be more than 0", name)
@@ -288,7 +292,6 @@ class Settings:
             value = getattr(self, name)
             if value not in allowed:
                 raise BadSettingError(f"{value!r} is none of {', '.join(allowed)}", name)
-
         if self.backend and not is_backend(self.backend):
             raise BadSettingError(
                 f"{self.backend!r} is no name: write at most 64 letters, digits, '.', '_' and '-'",

@@ -99,7 +99,7 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
             plane.health,
             plane.smoke_test,
             told=told,
-            reflection=self.settings.reflection,
+            settings=self.settings,
             stopping=self._stopping,
         )
         mount_on(server, plane.health, plane.smoke_test, handlers)

@@ -15,7 +15,7 @@ from petsage_grpc.core.names import Names
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.words import Words
 from petsage_grpc.plane.logs import Redactor
-from petsage_grpc.rpc._headers import keep_headers_out_of_the_log
+from petsage_grpc.rpc._grpc_log import keep_callers_out_of_the_log
 from petsage_grpc.rpc.authorize import make_authorizer
 from petsage_grpc.rpc.convert import SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
@@ -63,7 +63,7 @@ class Plane:
         self.redact = Redactor(check.check for check in self.checks.values())
         """Replaces what the checks hide in a text."""
         set_thread_limit(settings.max_threads)
-        keep_headers_out_of_the_log()
+        keep_callers_out_of_the_log()
         instance = settings.instance or os.urandom(4).hex()
         self._backend = settings.backend or (
             instance if is_backend(instance) else os.urandom(4).hex()

@@ -1,5 +1,6 @@
 """Reads requests so that a malformed one is the caller's error and no traceback of ours."""
 
+from collections.abc import Callable
 from typing import NoReturn, Protocol, TypeVar
 from urllib.parse import unquote
 
@@ -21,6 +22,9 @@ class Context(Protocol):
 
     async def write(self, message: bytes) -> None:
         """Send a message of a stream; returns when the transport has taken it."""
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Have a function called when the call is over."""
 
     def peer(self) -> str:
         """Say who calls."""

@@ -9,11 +9,13 @@ import grpc.aio
 
 from petsage_grpc.errors import PlaneError
 from petsage_grpc.rpc._requests import Context, abort
+from petsage_grpc.rpc.calls import Calls
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import HOPS
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
+from petsage_grpc.settings import Settings
 
 __all__ = ["AioServer", "make_handlers", "make_probe_handlers", "mount_on"]
 
@@ -59,47 +61,54 @@ def make_handlers(
     mounted: Sequence[Services] = (),
     *,
     told: Sequence[str] = (),
-    reflection: bool,
+    settings: Settings,
     stopping: asyncio.Event,
 ) -> tuple[grpc.GenericRpcHandler, ...]:
-    """Make what a grpc.aio server needs to serve these, reflection too where it is wanted.
+    """Make what a grpc.aio server needs to serve these, reflection too where the settings want it.
 
     Args:
         health: answers grpc.health.v1.Health.
         smoke_test: answers petsage.v1.SmokeTestService.
         mounted: the services of others.
         told: further services of the same server, of which reflection tells.
-        reflection: whether it says which services there are.
+        settings: what is wanted.
         stopping: ends the calls of reflection, which tools keep open for long.
     """
     handlers, names = health.handlers(), [HEALTH_SERVICE]
     if smoke_test is not None:
         handlers |= smoke_test.handlers()
         names.append(SMOKE_TEST_SERVICE)
+    calls = Calls(settings.max_calls_per_peer, health.refusals)
+    handlers, hops = calls.bound(handlers), calls.bound(health.hop_handlers())
     for services in mounted:
         handlers |= services.methods
         names += services.service_names
-    if reflection:
+    if settings.reflection:
         from petsage_grpc.rpc.reflection import reflection_handlers  # noqa: PLC0415 -- optional
 
         handlers |= reflection_handlers(
             dict.fromkeys((*names, *told)), stopping, refusals=health.refusals
         )
     others = [handler for services in mounted for handler in services.handlers]
-    return (_Methods(handlers, health.hop_handlers()), *others)
+    return (_Methods(handlers, hops), *others)
 
 
-def make_probe_handlers(health: HealthServicer) -> tuple[grpc.GenericRpcHandler, ...]:
+def make_probe_handlers(
+    health: HealthServicer, settings: Settings
+) -> tuple[grpc.GenericRpcHandler, ...]:
     """Make what a grpc.aio server needs to answer Check, and to say of all else that it does not.
 
     Args:
         health: answers it.
+        settings: what is wanted.
     """
+    calls = Calls(settings.max_calls_per_peer, health.refusals)
     check = f"/{HEALTH_SERVICE}/Check"
     refuse: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
         _refuse_on_probe_port
     )
-    return (_Methods({check: health.handlers()[check]}, health.hop_handlers(), refuse),)
+    handlers = calls.bound({check: health.handlers()[check]})
+    return (_Methods(handlers, calls.bound(health.hop_handlers()), refuse),)
 
 
 async def _refuse_on_probe_port(_: object, context: Context) -> None:

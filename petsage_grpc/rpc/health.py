@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 from petsage_grpc.core.names import Names, NamesClosedError, Watcher
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.rpc._memory import trim_memory
+from petsage_grpc.rpc._memory import Crowd
 from petsage_grpc.rpc._requests import Context, abort, parse, peer_of, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
 from petsage_grpc.rpc.hops import HOPS, HopContext, Hops, Metadata
@@ -27,11 +27,6 @@ _RESPONSES: Final = {
     status: health_pb2.HealthCheckResponse(status=wire).SerializeToString()
     for status, wire in WIRE_STATUS.items()
 }
-
-_CROWD: Final = 500
-"""Watchers whose memory is worth to be given back."""
-_CROWD_LEAVES: Final = 0.5
-"""Seconds in which nobody more may leave before the memory of a crowd is given back."""
 
 
 class _Follower:
@@ -127,7 +122,7 @@ class HealthServicer:
         self._open = Places(2 * max_watchers, 2 * per_peer)
         self._followers = Places(max_watchers, per_peer)
         self._unknown = NamePlaces(unknown)
-        self._most_watches = 0  # since memory was given back last
+        self._crowd = Crowd(lambda: self._open.taken)
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handler of each method, by its path, for a grpc.aio server."""
@@ -190,14 +185,14 @@ class HealthServicer:
             self.refusals.note(limit, peer, "watchers")
             await abort(context, "RESOURCE_EXHAUSTED", details)
         self._open.take(peer)
-        self._most_watches = max(self._most_watches, self._open.taken)
+        self._crowd.came()
         try:
             with self._names.watch(name) as watcher:
                 follower = _Follower(watcher, peer, is_unknown=is_unknown)
                 in_time = await self._follow(follower, context)
         finally:
             self._open.leave(peer)
-            self._give_memory_back()
+            self._crowd.left()
         if in_time:
             await abort(context, "UNAVAILABLE", "the service is stopping")
         limit_is = format_duration(self._sends.timeout)
@@ -257,20 +252,6 @@ class HealthServicer:
         self._leave(follower)
         follower.watcher.leave()
         self.refusals.note(self._latest, follower.peer, "watchers", did="evicted")
-
-    def _give_memory_back(self) -> None:
-        """Let the system have what a crowd of watchers needed, once it has left."""
-        if self._most_watches >= _CROWD and self._open.taken < self._most_watches / 2:
-            self._most_watches = 0  # it is looked after from here on
-            loop = asyncio.get_running_loop()
-            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, self._open.taken)
-
-    def _wait_for_the_rest(self, left_before: int) -> None:
-        loop, left = asyncio.get_running_loop(), self._open.taken
-        if left < left_before:
-            loop.call_later(_CROWD_LEAVES, self._wait_for_the_rest, left)
-        else:
-            loop.run_in_executor(None, trim_memory)
 
     async def _read_name(self, raw: bytes, context: Context) -> str:
         if not raw:  # the overall health is asked for most

@@ -54,10 +54,10 @@ class Server:
         self._refusals = health.refusals
         self._guard: ConnectionGuard | None = None
         self._server.add_generic_rpc_handlers(
-            make_probe_handlers(health)
+            make_probe_handlers(health, settings)
             if probes_alone
             else make_handlers(
-                health, smoke_test, mounted, reflection=settings.reflection, stopping=self._stopping
+                health, smoke_test, mounted, settings=settings, stopping=self._stopping
             )
         )
 

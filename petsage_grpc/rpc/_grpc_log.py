@@ -1,28 +1,34 @@
-"""Keeps gRPC from logging the headers of callers: there may be a token in them."""
+"""Keeps out of the log what callers could make gRPC write: their headers, and their leaving."""
 
 import logging
 import time
 from typing import Final
 
-__all__ = ["keep_headers_out_of_the_log"]
+__all__ = ["keep_callers_out_of_the_log"]
 
 _LOGGER: Final = "grpc._cython.cygrpc"
 _SHOWS_HEADER: Final = "Invalid encoding on "
 """How its lines begin that show one: for each header that is not UTF-8, with a traceback."""
+_LEFT: Final = "ExecuteBatchError raised in core by servicer method "
+"""How its lines begin that tell, with a traceback, of a caller who left before its answer."""
 _QUIET: Final = 60.0
 """Seconds after a line about such a header in which there is no other."""
 
 
-class _WithoutHeaders(logging.Filter):
-    """Says that there was a header that is not UTF-8, but not which, and not for each of them."""
+class _WithoutCallers(logging.Filter):
+    """Says that there was a header that is not UTF-8, but not which, and not for each of them.
+
+    Of a caller who left it says nothing: that is no error of ours.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._quiet_until = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not str(record.msg).startswith(_SHOWS_HEADER):
-            return True
+        said = str(record.msg)
+        if not said.startswith(_SHOWS_HEADER):
+            return not said.startswith(_LEFT)
         now = time.monotonic()
         if now < self._quiet_until:
             return False
@@ -32,9 +38,9 @@ class _WithoutHeaders(logging.Filter):
         return True
 
 
-_FILTER: Final = _WithoutHeaders()
+_FILTER: Final = _WithoutCallers()
 
 
-def keep_headers_out_of_the_log() -> None:
+def keep_callers_out_of_the_log() -> None:
     """See to it for this process; a second time does nothing."""
     logging.getLogger(_LOGGER).addFilter(_FILTER)
