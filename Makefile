@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test demo faults hosts kills cycles lint types stubs stubs-check clients \
-	client-tests bench bench-detection bench-trouble clean
+.PHONY: help serve test demo faults hosts kills fuzz cycles lint types stubs stubs-check clients \
+	client-tests bench bench-detection bench-trouble soak soak-quick h2spec clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ..." for options)
 	@PYTHONMALLOC=malloc $(BIN)/petsage-grpc serve $(SERVE)
@@ -34,6 +34,9 @@ hosts: $(VENV)/.test ## the tests of the service against each host: a thread, a 
 
 kills: $(VENV)/.test ## kill the application and its plane's process 100 times each, and look what is left
 	@PYTHONPATH=. $(BIN)/python tools/kills.py $(KILLS)
+
+fuzz: $(VENV)/.fuzz ## feed it what nobody should send or write, for half an hour (SECONDS=60 for less)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),1800) $(FUZZ)
 
 cycles: $(VENV)/.test ## start and stop a plane 1,000 times with each isolation, and count what is left
 	@PYTHONPATH=. $(BIN)/python tools/cycles.py thread $(CYCLES)
@@ -68,6 +71,15 @@ bench-detection: $(VENV)/.dev ## time how soon real faults are seen (needs root 
 bench-trouble: $(VENV)/.dev ## show who still answers while the application is in trouble
 	@$(BIN)/python benchmarks/trouble.py
 
+soak: $(VENV)/.test clients ## ten minutes of hostile clients, crowds and faults (SOAK="--full": hours)
+	@$(BIN)/python -m tests.hostile $(SOAK)
+
+soak-quick: $(VENV)/.test ## a minute of that
+	@$(BIN)/python -m tests.hostile --quick $(SOAK)
+
+h2spec: $(VENV)/.test clients ## break the rules of HTTP/2 in 145 ways, and see that it still answers
+	@$(BIN)/python -m tests.hostile --only conformance
+
 clean: ## remove what the other commands have made
 	@rm -rf $(VENV) build dist tests/clients/bin .mypy_cache .pytest_cache .ruff_cache
 
@@ -88,6 +100,12 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@$(PIP) install --quiet --upgrade "pip>=25.1"
 	@$(PIP) install --quiet --editable . --group test
 	@touch $@ $(VENV)/.serve
+
+# Without the fuzzer's engine, where that can not be had, there is still the other one.
+$(VENV)/.fuzz: $(VENV)/.test
+	@echo "installing the engine of the fuzzer into $(VENV)"
+	@$(PIP) install --quiet --group fuzz || echo "atheris can not be had here"
+	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing petsage-grpc and its development tools into $(VENV)"

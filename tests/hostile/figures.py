@@ -1,0 +1,272 @@
+"""What crowds of watchers do to an application's health plane, beside the stock servicer."""
+
+import contextlib
+import json
+import select
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.hostile.crowd import Crowd, State
+from tests.hostile.floods import memory_is_back
+from tests.hostile.onlooker import Onlooker
+from tests.hostile.subjects import Body, wait_until
+from tests.processes import PATIENCE, clean_environment
+
+__all__ = ["Figure", "readers", "stalled", "strangers"]
+
+NAME: Final = "crowd"
+OURS, REFERENCE = "service", "reference"
+_ONLOOKER: Final = "127.0.0.1"
+_CHANGES: Final = 20
+_SEND_TIMEOUT: Final = 1.0
+_PERIOD: Final = 0.02
+"""Seconds from Check to Check where they are timed."""
+_BLOCKED: Final = 2.0
+"""Seconds after which a `set` that has not returned is called blocked."""
+_CROWD_PATIENCE: Final = 60.0
+_SUBSCRIBE: Final = 3.0
+_RATIO: Final = 2.0
+_BYTES: Final = 24_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    ours: str
+    reference: str = "-"
+    target: str = ""
+    met: bool | None = None
+    """Whether it is as it should be; None when it is told alone."""
+
+
+class _Told:
+    """A process of ours that answers each line with one of JSON."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", f"tests.hostile.{module}", *arguments], text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=clean_environment(),
+        )  # fmt: skip
+
+    def hear(self, seconds: float) -> str:
+        """Read its next line. Raises TimeoutError."""
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            raise TimeoutError
+        return self.process.stdout.readline()
+
+    def ask(self, line: str, seconds: float) -> dict[str, Any]:
+        """Say a line, and read the answer to it. Raises TimeoutError."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.hear(seconds))
+        return answer
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A host of one kind, and one watcher that reads."""
+
+    kind: str
+    host: _Told
+    address: str
+    lone: Crowd
+
+    def body(self) -> Body:
+        return Body.of(self.host.process.pid)
+
+    def gives_back(self, before: Body, seconds: float = PATIENCE) -> str:
+        """Wait until its memory is as before, at most so long; say whether it is."""
+        if wait_until(lambda: memory_is_back(before, self.body()), seconds):
+            return "yes"
+        return f"{self.body().resident - before.resident:.0f} MiB more"
+
+    def p99(self, seconds: float) -> tuple[float, list[str]]:
+        """Ask for Check so long; say how long it took, and what was missed."""
+        names = ["liveness", ""] if self.kind == OURS else [""]
+        with Onlooker(self.address, names, _PERIOD) as onlooker:
+            time.sleep(seconds)
+        return onlooker.p99, onlooker.missed
+
+
+@contextlib.contextmanager
+def _scene(kind: str, **settings: object) -> Iterator[_Scene]:
+    host = _Told("host", kind, json.dumps(settings))
+    try:
+        address = json.loads(host.hear(PATIENCE))["address"]
+        lone = Crowd(address, 1, source=_ONLOOKER, name=NAME, reading=True)
+        assert lone.wait(1, PATIENCE).reached
+        yield _Scene(kind, host, address, lone)
+        lone.leave()
+    finally:
+        host.end()
+
+
+@contextlib.contextmanager
+def _crowd(scene: _Scene, number: int, kind: str) -> Iterator[_Told]:
+    crowd = _Told("crowd", scene.address, str(number), kind)
+    try:
+        crowd.hear(_CROWD_PATIENCE)
+        # The stock servicer answers nobody else while one does not read.
+        _wait(crowd, 0, _SUBSCRIBE if kind == "stalled" else _CROWD_PATIENCE)
+        yield crowd
+    finally:
+        crowd.end()
+
+
+def _wait(crowd: _Told, messages: int, seconds: float = _CROWD_PATIENCE, word: str = "") -> State:
+    return State(**crowd.ask(f"{messages} {seconds} {word}", seconds + PATIENCE))
+
+
+def _changes(scene: _Scene, number: int) -> tuple[list[float], list[float]]:
+    """Change the name; say how many ms each `set` took, and each change to the lone watcher."""
+    sets, seen = [], []
+    for change in range(number):
+        said = scene.host.ask(f"set {change % 2}", _BLOCKED)
+        sets.append(said["took"] * 1e3)
+        seen.append((scene.lone.wait(2 + change, PATIENCE).at - said["at"]) * 1e3)
+    return sets, seen
+
+
+def stalled(number: int, *, seconds: float, rounds: int) -> Iterator[Figure]:
+    """Have so many watchers never read.
+
+    Args:
+        number: how many.
+        seconds: how long Check is timed, with and without them.
+        rounds: how often; times are judged with more than one alone, for machines are noisy.
+    """
+    who = f"{number:,} watchers that never read"
+    timed = rounds > 1
+    ratios, stops, missed, evicted, kept = [], [], 0, 0, ""
+    sets, seen = list[float](), list[float]()
+    for _ in range(rounds):
+        with _scene(OURS, watch_send_timeout=_SEND_TIMEOUT) as scene:
+            idle, _ = scene.p99(seconds)
+            before = scene.body()
+            with _crowd(scene, number, "stalled") as crowd:
+                busy, away = scene.p99(seconds)
+                set_took, change_seen = _changes(scene, _CHANGES)
+                sets, seen = sets + set_took, seen + change_seen
+                time.sleep(_SEND_TIMEOUT)  # those who were told last have it as long
+                evicted += _wait(crowd, 2, word="read").ended
+            kept = scene.gives_back(before)
+            with _crowd(scene, number, "stalled"):
+                stops.append(scene.host.ask("stop", PATIENCE)["took"])
+            ratios.append(busy / idle)
+            missed += len(away)
+    reference = _stalled_reference(number, seconds)
+    ratio, late = statistics.median(ratios), statistics.quantiles(seen, n=20)[-1]
+    yield Figure(f"{who}: Check missed", f"{missed}", reference["missed"], "0", met=not missed)
+    yield Figure(
+        "  Check p99, times idle", f"{ratio:.1f}", reference["ratio"], f"<= {_RATIO:g}",
+        ratio <= _RATIO if timed else None,
+    )  # fmt: skip
+    yield Figure(
+        "  a change reaches another, p95 (max)", f"{late:.1f} ms ({max(seen):.1f})",
+        reference["seen"], "<= 10 ms", late <= 10 if timed else None,
+    )  # fmt: skip
+    yield Figure(
+        "  set, longest", f"{max(sets):.1f} ms", reference["set"], "<= 100 ms",
+        max(sets) <= 100 if timed else None,
+    )  # fmt: skip
+    yield Figure(
+        "  graceful stop, longest", f"{max(stops):.2f} s", reference["stop"], "<= 1 s",
+        max(stops) <= 1 if timed else None,
+    )  # fmt: skip
+    everyone = number * rounds
+    yield Figure("  evicted", f"{evicted:,}", "-", f"{everyone:,}", evicted == everyone)
+    yield Figure("  memory back within 10 %", kept, reference["back"], "yes", kept == "yes")
+
+
+def _stalled_reference(number: int, seconds: float) -> dict[str, str]:
+    with _scene(REFERENCE) as scene:
+        idle, _ = scene.p99(seconds)
+        before = scene.body()
+        said = {"set": f"> {_BLOCKED:g} s", "seen": "never", "stop": f"> {_BLOCKED:g} s"}
+        with _crowd(scene, number, "stalled"):
+            busy, missed = scene.p99(seconds)
+            with contextlib.suppress(TimeoutError):
+                set_took, seen = _changes(scene, 2)
+                said |= {"set": f"{max(set_took):.1f} ms", "seen": f"{max(seen):.1f} ms"}
+        said["back"] = scene.gives_back(before, _BLOCKED)
+    with (
+        _scene(REFERENCE) as scene,
+        _crowd(scene, number, "stalled"),
+        contextlib.suppress(TimeoutError),
+    ):
+        said["stop"] = f"{scene.host.ask('stop', _BLOCKED)['took']:.2f} s"
+    return said | {"missed": f"{len(missed)}", "ratio": f"{busy / idle:.1f}"}
+
+
+@dataclass(frozen=True)
+class _Reach:
+    reached: int
+    ended: int
+    slowest: float
+    each: float
+
+
+def readers(number: int, *, changes: int, timed: bool) -> Iterator[Figure]:
+    """Have so many watchers read, and change what they watch."""
+    runs = {}
+    for kind in (OURS, REFERENCE):
+        with _scene(kind) as scene:
+            before = scene.body()
+            with _crowd(scene, number, "reading") as crowd:
+                state = _wait(crowd, 1)
+                each = (scene.body().resident - before.resident) * 2**20 / number
+                took = []
+                for change in range(changes):
+                    said = scene.host.ask(f"set {change % 2}", PATIENCE)
+                    state = _wait(crowd, 2 + change, PATIENCE)
+                    took.append(state.at - said["at"])
+                runs[kind] = _Reach(state.reached, state.ended, statistics.median(took), each)
+    ours, other = runs[OURS], runs[REFERENCE]
+    yield Figure(
+        f"{number:,} watchers: told of every change, ended", f"{ours.reached:,}, {ours.ended}",
+        f"{other.reached:,}, {other.ended}", f"{number:,}, 0",
+        ours.reached == number and not ours.ended,
+    )  # fmt: skip
+    yield Figure(
+        "  a change reaches all, median", f"{ours.slowest * 1e3:.0f} ms",
+        f"{other.slowest * 1e3:.0f} ms", "<= reference",
+        ours.slowest <= other.slowest if timed else None,
+    )  # fmt: skip
+    yield Figure(
+        "  memory of each", f"{ours.each / 1e3:.1f} kB", f"{other.each / 1e3:.1f} kB",
+        f"<= {_BYTES / 1e3:g} kB", ours.each <= _BYTES,
+    )  # fmt: skip
+
+
+def strangers(number: int) -> Iterator[Figure]:
+    """Have so many watchers watch names that nobody knows, and leave."""
+    held, most, back = {}, {}, {}
+    for kind in (OURS, REFERENCE):
+        with _scene(kind) as scene:
+            before = scene.body()
+            with _crowd(scene, number, "strangers") as crowd:
+                state = _wait(crowd, 1)
+                held[kind] = state.reached
+                most[kind] = scene.body().resident
+            back[kind] = scene.gives_back(before, PATIENCE if kind == OURS else _BLOCKED)
+    yield Figure(
+        f"{number:,} watches of unknown names: admitted", f"{held[OURS]:,}", f"{held[REFERENCE]:,}"
+    )
+    yield Figure("  memory with them", f"{most[OURS]:.0f} MiB", f"{most[REFERENCE]:.0f} MiB")
+    yield Figure(
+        "  memory back within 10 %", back[OURS], back[REFERENCE], "yes", back[OURS] == "yes"
+    )
