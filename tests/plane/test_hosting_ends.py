@@ -90,5 +90,6 @@ def test_a_loop_that_has_ended_is_told_at_once(
             assert "its event loop has ended" in told["features"]
         process.wait_for("the loop of the features has ended: ")
         process.signal(signal.SIGTERM)
+        process.wait_for("draining")
         process.signal(signal.SIGTERM)
         assert process.end() == 0
