@@ -38,6 +38,25 @@ def mount(feature):
 """
 """A feature with a service, put in as generated code does it."""
 
+FAST = "interval=0.02, edge_interval=0.02"
+TWO_CHECKS = f"""
+from petsage_grpc import CheckFailedError
+broken = []
+
+def mount(feature):
+    feature.message = "Naps are taken."
+
+    @feature.check("bed", {FAST})
+    async def bed():
+        if broken:
+            raise CheckFailedError("a dog lies in it")
+
+    @feature.check("quiet", {FAST}, gates=[])
+    def quiet():
+        return True
+"""
+"""A feature with a check that gates and one that does not."""
+
 
 class App:
     """A service that runs, and its client.

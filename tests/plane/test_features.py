@@ -13,26 +13,9 @@ from petsage_grpc.core.check import Check
 from petsage_grpc.plane.features import Feature
 from petsage_grpc.rpc import stubs as pb
 from petsage_grpc.settings import BadSettingError
-from tests.plane.conftest import NAP_SERVICE, SERVICE, Status, bring, running
+from tests.plane.conftest import FAST, NAP_SERVICE, SERVICE, TWO_CHECKS, Status, bring, running
 
 SMOKE_TEST = "petsage.v1.SmokeTestService"
-FAST = "interval=0.02, edge_interval=0.02"
-TWO_CHECKS = f"""
-from petsage_grpc import CheckFailedError
-broken = []
-
-def mount(feature):
-    feature.message = "Naps are taken."
-
-    @feature.check("bed", {FAST})
-    async def bed():
-        if broken:
-            raise CheckFailedError("a dog lies in it")
-
-    @feature.check("quiet", {FAST}, gates=[])
-    def quiet():
-        return True
-"""
 
 
 class Always(Check):

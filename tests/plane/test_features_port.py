@@ -10,26 +10,9 @@ import pytest
 from petsage_grpc.core.clock import boot_time
 from petsage_grpc.core.status import Status as Our
 from petsage_grpc.rpc import stubs as pb
-from tests.plane.conftest import NAP_SERVICE, SERVICE, Status, bring, running
+from tests.plane.conftest import NAP_SERVICE, SERVICE, TWO_CHECKS, Status, bring, running
 
 SMOKE_TEST = "petsage.v1.SmokeTestService"
-FAST = "interval=0.02, edge_interval=0.02"
-TWO_CHECKS = f"""
-from petsage_grpc import CheckFailedError
-broken = []
-
-def mount(feature):
-    feature.message = "Naps are taken."
-
-    @feature.check("bed", {FAST})
-    async def bed():
-        if broken:
-            raise CheckFailedError("a dog lies in it")
-
-    @feature.check("quiet", {FAST}, gates=[])
-    def quiet():
-        return True
-"""
 
 
 LOOP_ENDS = """

@@ -24,32 +24,6 @@ from tests.plane.planes import (
 )
 from tests.processes import PATIENCE, clean_environment
 
-APPLICATION = """
-import ctypes, os, signal, sys, threading
-from petsage_grpc import HealthPlane
-
-plane = HealthPlane.from_settings(
-    isolation="process", listen="127.0.0.1:0", checks={}, max_silence=0.5, drain_delay=0
-)
-with plane:
-    print("address", plane.address)
-    for line in sys.stdin:
-        if line == "fork\\n":
-            child = os.fork()
-            if not child:
-                signal.pause()
-            print("child", child)
-        elif line == "hold\\n":
-            ctypes.PyDLL(None).sleep(2)  # with the interpreter's lock
-            print("held")
-        elif line == "raise\\n":
-            raise ValueError("the application's own")
-        elif line == "exit\\n":
-            sys.exit()
-        elif line == "leave\\n":
-            os._exit(0)
-"""
-
 
 @pytest.fixture
 def plane() -> HealthPlane:
