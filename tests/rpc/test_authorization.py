@@ -60,7 +60,7 @@ async def test_who_sends_no_token_gets_all_but_details(guarded: Backend) -> None
 
 
 async def test_a_wrong_token_is_said_to_be_wrong(guarded: Backend) -> None:
-    for token in (WRONG, OLD[:-1], OLD + "x", "x" * 10_000, ""):
+    for token in (WRONG, OLD[:-1], OLD + "x", "x" * 4_000, ""):
         error = await refusal(guarded, bearer(token))
         assert error.details() == "the bearer token is none of those in token_files"
         assert not error.trailing_metadata()
