@@ -195,11 +195,11 @@ class Settings:
         default=1000, metadata=_help("of these from one address; the newest is closed")
     )
     max_calls_per_peer: int = field(
-        default=5000,
-        metadata=_help("calls under way from one address; one more is RESOURCE_EXHAUSTED"),
+        default=1000,
+        metadata=_help("calls under way from one address; its connections with most are closed"),
     )
     max_pending_calls: int = field(
-        default=100_000, metadata=_help("calls that have come and wait; one more is refused")
+        default=10_000, metadata=_help("calls that have come and wait; one more is refused")
     )
     max_connection_idle: Duration = field(
         default=Duration(300.0), metadata=_help("a connection without a call so long is closed")

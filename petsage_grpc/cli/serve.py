@@ -104,7 +104,7 @@ def _serve(settings: "Settings", signals: _Signals) -> None:
     from petsage_grpc.plane.logs import LogPipeline, Redactor  # noqa: PLC0415
     from petsage_grpc.plane.loop import PlaneLoop  # noqa: PLC0415
     from petsage_grpc.plane.service import Service  # noqa: PLC0415
-    from petsage_grpc.rpc.connections import raise_file_limit  # noqa: PLC0415
+    from petsage_grpc.rpc.limits import raise_file_limit  # noqa: PLC0415
 
     async def live() -> None:
         loop = asyncio.get_running_loop()

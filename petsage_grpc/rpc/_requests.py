@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from petsage_grpc.core.text import printable
 
-__all__ = ["Context", "abort", "parse", "peer_of", "quote"]
+__all__ = ["Context", "abort", "caller_of", "parse", "peer_of", "quote"]
 
 _LONGEST_QUOTE = 200
 
@@ -59,9 +59,15 @@ def quote(text: str) -> str:
     return f'"{shown}"' if len(shown) <= _LONGEST_QUOTE else f'"{shown[:_LONGEST_QUOTE]}…"'
 
 
-def peer_of(context: Context) -> str:
-    """Say who calls: the address without the port; all that come by a unix socket are one peer."""
+def caller_of(context: Context) -> tuple[str, int]:
+    """Say who calls: the address and the port; all that come by a unix socket are one."""
     family, _, rest = context.peer().partition(":")
     if family not in ("ipv4", "ipv6"):
-        return family
-    return unquote(rest).rpartition(":")[0].strip("[]")
+        return family, 0
+    address, _, port = unquote(rest).rpartition(":")
+    return address.strip("[]"), int(port)
+
+
+def peer_of(context: Context) -> str:
+    """Say who calls: the address without the port."""
+    return caller_of(context)[0]

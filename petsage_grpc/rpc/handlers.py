@@ -1,7 +1,7 @@
 """Puts together what answers on a server: the servicers, other services, and reflection."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -9,7 +9,6 @@ import grpc.aio
 
 from petsage_grpc.errors import PlaneError
 from petsage_grpc.rpc._requests import Context, abort
-from petsage_grpc.rpc.calls import Calls
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, SMOKE_TEST_SERVICE
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.hops import HOPS
@@ -22,6 +21,10 @@ __all__ = ["AioServer", "make_handlers", "make_probe_handlers", "mount_on"]
 AioServer = grpc.aio.Server
 
 
+def _nothing() -> None:
+    """Take no note of a call."""
+
+
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method by its path.
 
@@ -32,6 +35,7 @@ class _Methods(grpc.GenericRpcHandler):
         handlers: by path.
         for_hops: those that take a call of theirs when it comes from another service's check.
         otherwise: takes the calls of all other methods.
+        came: called with each call.
     """
 
     def __init__(
@@ -39,7 +43,10 @@ class _Methods(grpc.GenericRpcHandler):
         handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
         for_hops: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
         otherwise: "grpc.RpcMethodHandler[Any, Any] | None" = None,
+        *,
+        came: Callable[[], None] = _nothing,
     ) -> None:
+        self._came = came
         self._handlers = handlers
         self._for_hops = for_hops
         self._otherwise = otherwise
@@ -47,6 +54,7 @@ class _Methods(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        self._came()
         method = handler_call_details.method
         if method in self._for_hops:
             for header in handler_call_details.invocation_metadata:
@@ -63,6 +71,7 @@ def make_handlers(
     told: Sequence[str] = (),
     settings: Settings,
     stopping: asyncio.Event,
+    came: Callable[[], None] = _nothing,
 ) -> tuple[grpc.GenericRpcHandler, ...]:
     """Make what a grpc.aio server needs to serve these, reflection too where the settings want it.
 
@@ -73,13 +82,13 @@ def make_handlers(
         told: further services of the same server, of which reflection tells.
         settings: what is wanted.
         stopping: ends the calls of reflection, which tools keep open for long.
+        came: called with each call that is taken up.
     """
     handlers, names = health.handlers(), [HEALTH_SERVICE]
     if smoke_test is not None:
         handlers |= smoke_test.handlers()
         names.append(SMOKE_TEST_SERVICE)
-    calls = Calls(settings.max_calls_per_peer, health.refusals)
-    handlers, hops = calls.bound(handlers), calls.bound(health.hop_handlers())
+    hops = health.hop_handlers()
     for services in mounted:
         handlers |= services.methods
         names += services.service_names
@@ -90,25 +99,24 @@ def make_handlers(
             dict.fromkeys((*names, *told)), stopping, refusals=health.refusals
         )
     others = [handler for services in mounted for handler in services.handlers]
-    return (_Methods(handlers, hops), *others)
+    return (_Methods(handlers, hops, came=came), *others)
 
 
 def make_probe_handlers(
-    health: HealthServicer, settings: Settings
+    health: HealthServicer, came: Callable[[], None] = _nothing
 ) -> tuple[grpc.GenericRpcHandler, ...]:
     """Make what a grpc.aio server needs to answer Check, and to say of all else that it does not.
 
     Args:
         health: answers it.
-        settings: what is wanted.
+        came: called with each call that is taken up.
     """
-    calls = Calls(settings.max_calls_per_peer, health.refusals)
     check = f"/{HEALTH_SERVICE}/Check"
     refuse: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
         _refuse_on_probe_port
     )
-    handlers = calls.bound({check: health.handlers()[check]})
-    return (_Methods(handlers, calls.bound(health.hop_handlers()), refuse),)
+    handlers = {check: health.handlers()[check]}
+    return (_Methods(handlers, health.hop_handlers(), refuse, came=came),)
 
 
 async def _refuse_on_probe_port(_: object, context: Context) -> None:

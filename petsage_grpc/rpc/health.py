@@ -1,6 +1,7 @@
 """The standard grpc.health.v1.Health over the names: memory reads, and one slot a watcher."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -11,12 +12,11 @@ from grpc_health.v1 import health_pb2
 from petsage_grpc.core.names import Names, NamesClosedError, Watcher
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.rpc._memory import Crowd
-from petsage_grpc.rpc._requests import Context, abort, parse, peer_of, quote
+from petsage_grpc.rpc._requests import Context, abort, caller_of, parse, peer_of, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
 from petsage_grpc.rpc.hops import HOPS, HopContext, Hops, Metadata
 from petsage_grpc.rpc.limits import Limit, Refusals
-from petsage_grpc.rpc.places import NamePlaces, Places
+from petsage_grpc.rpc.places import NamePlaces, Places, take_one
 
 __all__ = ["MAX_LISTED", "HealthServicer"]
 
@@ -32,12 +32,16 @@ _RESPONSES: Final = {
 class _Follower:
     """A watcher, who it is of, and whether nobody knew its name when it came."""
 
-    __slots__ = ("is_unknown", "peer", "watcher")
+    __slots__ = ("caller", "is_unknown", "watcher")
 
-    def __init__(self, watcher: Watcher, peer: str, *, is_unknown: bool) -> None:
+    def __init__(self, watcher: Watcher, caller: tuple[str, int], *, is_unknown: bool) -> None:
         self.watcher = watcher
-        self.peer = peer
+        self.caller = caller
         self.is_unknown = is_unknown
+
+    @property
+    def peer(self) -> str:
+        return self.caller[0]
 
 
 class _Sends:
@@ -122,7 +126,7 @@ class HealthServicer:
         self._open = Places(2 * max_watchers, 2 * per_peer)
         self._followers = Places(max_watchers, per_peer)
         self._unknown = NamePlaces(unknown)
-        self._crowd = Crowd(lambda: self._open.taken)
+        self._granted = Counter[tuple[str, int]]()
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handler of each method, by its path, for a grpc.aio server."""
@@ -131,6 +135,15 @@ class HealthServicer:
             f"/{HEALTH_SERVICE}/List": grpc.unary_unary_rpc_method_handler(self._list),
             f"/{HEALTH_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(self._watch),
         }
+
+    @property
+    def granted(self) -> int:
+        """How many watchers there are, without the evicted ones."""
+        return self._followers.taken
+
+    def granted_to(self, peer: str, port: int) -> int:
+        """How many of them there are on the connection from that address and port."""
+        return self._granted.get((peer, port), 0)
 
     def hop_handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handlers of calls by other services' checks, which say so in a header."""
@@ -177,7 +190,8 @@ class HealthServicer:
         return health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
 
     async def _watch(self, raw: bytes, context: Context) -> None:
-        name, peer = await self._read_name(raw, context), peer_of(context)
+        name, caller = await self._read_name(raw, context), caller_of(context)
+        peer = caller[0]
         is_unknown = name not in self._names
         reached = self._limit_of(name, peer, is_unknown=is_unknown)
         if reached is not None:
@@ -185,14 +199,12 @@ class HealthServicer:
             self.refusals.note(limit, peer, "watchers")
             await abort(context, "RESOURCE_EXHAUSTED", details)
         self._open.take(peer)
-        self._crowd.came()
         try:
             with self._names.watch(name) as watcher:
-                follower = _Follower(watcher, peer, is_unknown=is_unknown)
+                follower = _Follower(watcher, caller, is_unknown=is_unknown)
                 in_time = await self._follow(follower, context)
         finally:
             self._open.leave(peer)
-            self._crowd.left()
         if in_time:
             await abort(context, "UNAVAILABLE", "the service is stopping")
         limit_is = format_duration(self._sends.timeout)
@@ -240,11 +252,13 @@ class HealthServicer:
 
     def _enter(self, follower: _Follower) -> None:
         self._followers.take(follower.peer)
+        self._granted[follower.caller] += 1
         if follower.is_unknown:
             self._unknown.take(follower.peer, follower.watcher.name)
 
     def _leave(self, follower: _Follower) -> None:
         self._followers.leave(follower.peer)
+        take_one(self._granted, follower.caller)
         if follower.is_unknown:
             self._unknown.leave(follower.peer, follower.watcher.name)
 

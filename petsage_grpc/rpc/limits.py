@@ -1,6 +1,8 @@
 """The limits of a server: those that grpc itself keeps, and how often each of ours was reached."""
 
+import contextlib
 import logging
+import resource
 import threading
 import time
 from collections import Counter
@@ -9,7 +11,7 @@ from typing import Final, NamedTuple
 
 from petsage_grpc.settings import Settings
 
-__all__ = ["Limit", "Refusals", "server_options"]
+__all__ = ["Limit", "Refusals", "raise_file_limit", "server_options"]
 
 _KEEPALIVE_TIME_MS: Final = 60_000
 _KEEPALIVE_TIMEOUT_MS: Final = 20_000
@@ -17,6 +19,9 @@ _MOST: Final = 2**31 - 1
 """What grpc can keep in an option."""
 _QUIET: Final = 60.0
 """Seconds after a line about a limit in which there is no other about the same."""
+
+_OTHERS: Final = 512
+"""Descriptors that a process has besides its connections."""
 
 _log = logging.getLogger("petsage_grpc.limits")
 
@@ -32,7 +37,6 @@ def server_options(settings: Settings, max_message_size: int) -> list[tuple[str,
     pending = min(settings.max_pending_calls, _MOST)
     handshake = _milliseconds(settings.handshake_timeout)
     return [
-        ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_message_size),
         # Where the two differ, chance decides about the headers whose size is between them.
         ("grpc.max_metadata_size", header_size),
@@ -117,3 +121,23 @@ class Refusals:
             self._quiet_until[setting] = now + _QUIET
             told = self._untold.pop(setting)
         _log.warning("%s %s %s, the last of %s: %s", did, f"{told:,}", what, peer, limit)
+
+
+def raise_file_limit(max_connections: int) -> None:
+    """Let this process have as many open files as the connections need, as far as it may.
+
+    It warns when they do not fit: then more are not refused, but wait to be accepted.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + _OTHERS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+            soft = granted
+        if soft < wanted:
+            _log.warning(
+                "max_connections = %d do not fit into %d open files: raise the limit"
+                " (ulimit -n, LimitNOFILE), or set fewer",
+                max_connections, soft,
+            )  # fmt: skip

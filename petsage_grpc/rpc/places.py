@@ -1,8 +1,12 @@
 """Keeps places for the callers of a server, so that what one of them takes no other can lose."""
 
 from collections import Counter
+from collections.abc import Hashable
+from typing import TypeVar
 
-__all__ = ["NamePlaces", "Places"]
+__all__ = ["NamePlaces", "Places", "take_one"]
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 class Places:
@@ -35,7 +39,7 @@ class Places:
     def leave(self, peer: str) -> None:
         """Give a place back."""
         self.taken -= 1
-        _take_one(self._of_peers, peer)
+        take_one(self._of_peers, peer)
 
 
 class NamePlaces:
@@ -71,13 +75,14 @@ class NamePlaces:
     def leave(self, peer: str, name: str) -> None:
         """Give the name back, as often as it was taken."""
         names = self._of_peers[peer]
-        _take_one(names, name)
-        _take_one(self._names, name)
+        take_one(names, name)
+        take_one(self._names, name)
         if not names:
             del self._of_peers[peer]
 
 
-def _take_one(counter: "Counter[str]", key: str) -> None:
+def take_one(counter: "Counter[_Key]", key: _Key) -> None:
+    """Count one less of a key."""
     counter[key] -= 1
     if not counter[key]:  # or what has left would pile up
         del counter[key]

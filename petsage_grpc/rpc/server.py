@@ -1,12 +1,15 @@
-"""Puts the servicers on one grpc.aio server with its limits, on ports that nobody shares."""
+"""Puts the servicers on grpc.aio servers with their limits, on ports that nobody else shares."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import grpc.aio
 
 from petsage_grpc.errors import BindError
-from petsage_grpc.rpc.connections import ConnectionGuard
+from petsage_grpc.rpc._lanes import LANES, share, steer
+from petsage_grpc.rpc._sockets import Connections
+from petsage_grpc.rpc.guard import Guard
 from petsage_grpc.rpc.handlers import make_handlers, make_probe_handlers
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.limits import server_options
@@ -21,7 +24,10 @@ __all__ = ["Server"]
 
 
 class Server:
-    """A grpc.aio server with its limits, on the running event loop.
+    """A server with its limits, on the running event loop.
+
+    It is made of several of grpc.aio that share the ports. Each of these takes up its calls in the
+    order they come, and each address meets one of them: a flood from one address has its own line.
 
     Args:
         health: answers grpc.health.v1.Health.
@@ -48,18 +54,25 @@ class Server:
         """Where it listens, with the port that was bound."""
         self._stopping = asyncio.Event()
         self._starting = asyncio.Lock()
-        self._server = grpc.aio.server(options=server_options(settings, max_message_size))
+        self._options = server_options(settings, max_message_size)
         self._certificates = certificates
-        self._most_of_peer = settings.max_connections_per_peer
-        self._refusals = health.refusals
-        self._guard: ConnectionGuard | None = None
-        self._server.add_generic_rpc_handlers(
-            make_probe_handlers(health, settings)
+        self._connections = Connections(())
+        self._guard = guard = Guard(
+            health,
+            most_connections=settings.max_connections,
+            most_of_peer=settings.max_connections_per_peer,
+            most_calls=None if mounted else settings.max_calls_per_peer,  # theirs may be many
+            refusals=health.refusals,
+        )
+        self._handlers = (
+            make_probe_handlers(health, guard.came)
             if probes_alone
             else make_handlers(
-                health, smoke_test, mounted, settings=settings, stopping=self._stopping
+                health, smoke_test, mounted, settings=settings, stopping=self._stopping,
+                came=guard.came,
             )
-        )
+        )  # fmt: skip
+        self._lanes = [self._make_lane(shared=False)]
 
     def bind(self, listen: Iterable[str], setting: str) -> None:
         """Take every address; it answers there once it is started.
@@ -75,41 +88,59 @@ class Server:
         self.addresses = tuple(
             bound for address, places in found for bound in self._bind(address, places)
         )
-        self._guard = ConnectionGuard(self.addresses, self._most_of_peer, self._refusals)
+        self._connections = Connections(self.addresses)
+        if share(listeners := self._connections.listeners()):
+            for _ in range(1, LANES):
+                self._lanes.append(self._bind_lane())
+            steer(listeners)
 
     async def start(self) -> None:
         """Answer from now on."""
         async with self._starting:
-            await self._server.start()
-        if self._guard is not None:
-            self._guard.start()
+            for lane in self._lanes:
+                await lane.start()
+        self._guard.start(self._connections)
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls and wait for those under way, at most `grace` seconds."""
         self._stopping.set()
-        if self._guard is not None:
-            self._guard.stop()
+        self._guard.stop()
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
-        await self._server.stop(grace)
+        await asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
+
+    def _make_lane(self, *, shared: bool) -> grpc.aio.Server:
+        lane = grpc.aio.server(options=[*self._options, ("grpc.so_reuseport", int(shared))])
+        lane.add_generic_rpc_handlers(self._handlers)
+        return lane
+
+    def _bind_lane(self) -> grpc.aio.Server:
+        """Make one more on the same ports; those of unix can not be shared."""
+        lane = self._make_lane(shared=True)
+        for address in self.addresses:
+            if parse_listen(address)[1] > 0:
+                with contextlib.suppress(BindError):  # who would have met this one meets another
+                    self._add_port(lane, address, address)
+        return lane
 
     def _bind(self, address: str, places: list[str]) -> list[str]:
+        (first,) = self._lanes
         host, port = parse_listen(address)
         if port < 0:
-            self._add_port(address, f"unix:{host}")
+            self._add_port(first, address, f"unix:{host}")
             return [address]
         bound = []
         for place in places:
             # The second address of a name with port 0 gets the port of the first.
-            port = self._add_port(address, f"{place}:{port}")
+            port = self._add_port(first, address, f"{place}:{port}")
             bound.append(f"{place}:{port}")
         return bound
 
-    def _add_port(self, address: str, target: str) -> int:
+    def _add_port(self, lane: grpc.aio.Server, address: str, target: str) -> int:
         try:
             if self._certificates is None:
-                return self._server.add_insecure_port(target)
-            return self._server.add_secure_port(target, self._certificates.credentials())
+                return lane.add_insecure_port(target)
+            return lane.add_secure_port(target, self._certificates.credentials())
         except RuntimeError:
             raise BindError(
                 f"can not listen on {address}: it is taken, perhaps by another address in listen"

@@ -58,7 +58,7 @@ class Caller(RawClient):
     async def connect(cls, address: str, source: str = "127.0.0.1", window: int = 65535) -> Self:
         """Connect, and begin to speak."""
         host, _, port = address.rpartition(":")
-        streams = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+        streams = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(source, 0))
         caller = cls(*streams)
         caller.http2.initiate_connection()
         caller.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
@@ -127,6 +127,11 @@ class Caller(RawClient):
         """Ask once; None when it was answered."""
         return await self.first_of(self.begin(CHECK, more=more))
 
+    def read_more(self) -> None:
+        """Let answers come that had no window."""
+        self.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 65535})
+        self.flush()
+
     async def watch(self, name: str = "") -> "tuple[str, str] | None":
         """Watch a name from now on; None when that was granted."""
         return await self.first_of(self.begin(WATCH, name))
@@ -135,7 +140,7 @@ class Caller(RawClient):
 class Limited:
     """A server with a name, and how often its limits were reached."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, address: str = "127.0.0.1:0") -> None:
         self.names = Names(asyncio.get_running_loop().time)
         self.names.put("", Answer(Status.SERVING))
         self.refusals = Refusals()
@@ -151,7 +156,7 @@ class Limited:
         self.server = Server(
             self.health, settings=settings, max_message_size=settings.max_message_size
         )
-        self.server.bind(["127.0.0.1:0"], "listen")
+        self.server.bind([address], "listen")
         self.address = self.server.addresses[0]
 
     async def is_watchable(self, caller: Caller, name: str = "") -> None:
@@ -170,9 +175,9 @@ class Limited:
 
 
 @contextlib.asynccontextmanager
-async def limited(**settings: Any) -> AsyncIterator[Limited]:
+async def limited(address: str = "127.0.0.1:0", **settings: Any) -> AsyncIterator[Limited]:
     """Serve with these settings."""
-    made = Limited(Settings(**settings))
+    made = Limited(Settings(**settings), address)
     await made.server.start()
     try:
         yield made

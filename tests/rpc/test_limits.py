@@ -21,7 +21,7 @@ from petsage_grpc.rpc._requests import peer_of
 from petsage_grpc.rpc.limits import Limit, Refusals
 from petsage_grpc.rpc.reflection import MAX_CALLS, MAX_CALLS_PER_PEER, reflection_handlers
 from tests.rpc.conftest import SERVING
-from tests.rpc.limited import CHECK, OTHER, WATCH, Caller, codes_of_a_crowd, limited
+from tests.rpc.limited import OTHER, WATCH, Caller, codes_of_a_crowd, limited
 
 PER_PEER = "RESOURCE_EXHAUSTED", "too many watchers from this address: max_watchers_per_peer = 2"
 UNKNOWN = "RESOURCE_EXHAUSTED", "too many unknown names are watched: max_unknown_names = 4"
@@ -45,25 +45,6 @@ async def test_a_peer_with_too_many_watchers_is_refused_more_and_another_is_not(
             async with await Caller.connect(made.address, OTHER) as again:
                 await made.is_watchable(again)
     assert made.refusals.counts()["max_watchers_per_peer"] >= 2
-
-
-async def test_a_peer_that_takes_no_answers_is_refused_more_and_another_is_not() -> None:
-    async with limited(max_calls_per_peer=3) as made:
-        stuck = await Caller.connect(made.address, window=0)
-        async with stuck, await Caller.connect(made.address, OTHER) as other:
-            for _ in range(3):
-                stuck.begin(CHECK)
-            refused = (
-                "RESOURCE_EXHAUSTED",
-                "too many calls from this address: max_calls_per_peer = 3",
-            )
-            assert await stuck.check() == refused
-            assert await other.check() is None
-        async with await Caller.connect(made.address) as again:
-            while await again.check() is not None:  # the server notices a moment later
-                pass
-            assert [await again.check() for _ in range(10)] == [None] * 10
-    assert made.refusals.counts()["max_calls_per_peer"] >= 1
 
 
 async def test_evicted_watchers_of_a_peer_that_stay_take_no_place_of_another(

@@ -1,0 +1,119 @@
+"""Finds the connections to our ports among the descriptors of this process, and ends one."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from petsage_grpc.settings_listen import parse_listen
+
+__all__ = ["Connection", "Connections", "list_descriptors"]
+
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+_LIBC: Final = ctypes.PyDLL(None)
+"""Called so it keeps the interpreter: to wait for that after each of thousands takes seconds."""
+_NAME_SIZE: Final = 28
+_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 -- to know them, not to listen there
+
+
+class Connection(NamedTuple):
+    """A connection to one of our servers; it differs from each other as long as it lasts."""
+
+    address: str
+    port: int
+    peer: str
+    peer_port: int
+
+
+class Connections:
+    """Those to some places of ours.
+
+    Args:
+        addresses: where our server listens, as it was bound.
+    """
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        places = map(parse_listen, addresses)
+        self._places = {(host.partition("%")[0], port) for host, port in places if port > 0}
+        self._kept: list[int] = []
+
+    @property
+    def can_be_found(self) -> bool:
+        """Whether there can be any, on a system that tells of them."""
+        return bool(self._places) and _DESCRIPTORS.is_dir()
+
+    def are_at(self, address: str, port: int) -> bool:
+        """Say whether this is one of our places."""
+        places = self._places
+        return (address, port) in places or any((all_, port) in places for all_ in _EVERY_ADDRESS)
+
+    def listeners(self) -> list[int]:
+        """List the descriptors that listen there."""
+        return [
+            descriptor
+            for descriptor in list_descriptors()
+            if (own := _name(_LIBC.getsockname, descriptor)) is not None
+            and self.are_at(*own)
+            and _name(_LIBC.getpeername, descriptor) is None
+        ]
+
+    def find(self, descriptors: Iterable[int]) -> dict[Connection, int]:
+        """Say which of these descriptors are connections."""
+        found: dict[Connection, int] = {}
+        for descriptor in descriptors:
+            connection = self._read(descriptor)
+            if connection is not None:
+                found[connection] = descriptor
+        return found
+
+    def _read(self, descriptor: int) -> Connection | None:
+        own = _name(_LIBC.getsockname, descriptor)
+        if own is None or not self.are_at(*own):
+            return None
+        peer = _name(_LIBC.getpeername, descriptor)
+        return None if peer is None else Connection(*own, *peer)
+
+    def close(self, descriptor: int, connection: Connection) -> bool:
+        """End a connection, and let grpc close its descriptor itself; say whether it was there.
+
+        Between the look and now grpc may have closed it, and the system given its number to
+        something else: a descriptor of our own, once it is known what that is, stays what it is.
+        """
+        own = _LIBC.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+        if own < 0:
+            return False
+        is_it = self._read(own) == connection
+        if is_it:
+            _LIBC.shutdown(own, socket.SHUT_RDWR)
+        if is_it or stat.S_ISSOCK(os.fstat(own).st_mode):
+            _LIBC.close(own)
+        else:  # to close one of a file would release the locks that this process has on it
+            self._kept.append(own)
+        return is_it
+
+
+def _name(ask: Callable[..., int], descriptor: int) -> tuple[str, int] | None:
+    """Say which address and port an end of a connection has; None when it is none."""
+    name, size = ctypes.create_string_buffer(_NAME_SIZE), ctypes.c_uint(_NAME_SIZE)
+    if ask(descriptor, name, ctypes.byref(size)) != 0:
+        return None
+    raw = name.raw
+    family, port = int.from_bytes(raw[:2], sys.byteorder), int.from_bytes(raw[2:4], "big")
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+    if family == socket.AF_INET6:
+        return socket.inet_ntop(socket.AF_INET6, raw[8:24]).removeprefix("::ffff:"), port
+    return None
+
+
+def list_descriptors() -> list[int]:
+    """List the descriptors of this process; none where it can have no more."""
+    with contextlib.suppress(OSError):  # too many are open to open another
+        return [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208 -- there are many
+    return []

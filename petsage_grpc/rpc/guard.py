@@ -1,0 +1,208 @@
+"""Keeps one peer from taking all connections or all memory: grpc has no such limit for each."""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
+from petsage_grpc.rpc._memory import trim_memory
+from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
+from petsage_grpc.rpc.limits import Limit, Refusals
+
+__all__ = ["Guard", "Watches"]
+
+_LOOKS_EVERY: Final = 0.5
+"""Seconds between two looks while little comes: a flood needs longer to take all connections."""
+_LOOKS_AGAIN: Final = 0.2
+"""Seconds that are between two looks at least."""
+_PAUSE: Final = 10.0
+"""How much more time than a look needs the pause is after it, where all is well."""
+_MANY_CALLS: Final = 200
+"""Calls after which it looks at once, and at what is under way."""
+_MANY_WATCHES: Final = 500
+"""Those whose memory is worth to be given back when they have left."""
+_CROWD: Final = 0.25
+"""The part of the calls taken up lately that stayed as watches, above which they are a crowd."""
+
+
+class Watches(Protocol):
+    """Who counts the watches that are granted."""
+
+    @property
+    def granted(self) -> int:
+        """How many there are."""
+
+    def granted_to(self, peer: str, port: int) -> int:
+        """How many there are on the connection from that address and port."""
+
+
+class Guard:
+    """Hangs up on a peer that has more connections or calls than it may.
+
+    It looks at the descriptors of this process, and at what grpc counts, on a thread of its own.
+    Of too many connections the newest go. Of a peer with too many calls, be it that they wait in
+    line or that it does not take the answers, the connections with most of them go. A granted
+    watch is no such call, and a crowd of watchers that comes at once is let in. What memory a
+    crowd or a flood has needed is given back when it is over: the C library would keep it.
+
+    Args:
+        watches: counts these.
+        most_connections: that there may be in all.
+        most_of_peer: connections that one address may have.
+        most_calls: calls besides granted watches that one address may have; None for any number.
+        refusals: counts how often the limits were reached.
+    """
+
+    def __init__(
+        self, watches: Watches, *, most_connections: int, most_of_peer: int, most_calls: int | None,
+        refusals: Refusals,
+    ) -> None:  # fmt: skip
+        self._connections = Connections(())
+        self._watches = watches
+        self._most_connections = most_connections
+        self._most_of_peer = most_of_peer
+        self._most_calls = most_calls
+        self._refusals = refusals
+        self._known: frozenset[Connection] = frozenset()
+        self._came = 0
+        self._seen = 0
+        """How many calls had come when those under way were looked at last, and watches granted."""
+        self._watched = 0
+        self._pressed = False
+        """Whether there were too many of them under way then, whosesoever."""
+        self._lost: dict[int, int] | None = None
+        """Calls that grpc goes on counting after it has refused them, by the server's number."""
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def came(self) -> None:
+        """Note that a call was taken up; for the thread of the server alone."""
+        self._came += 1
+        if not self._came % _MANY_CALLS:
+            self._wake.set()
+
+    def start(self, connections: Connections) -> None:
+        """Look after these from now on, where the system tells of them."""
+        self._connections = connections
+        if connections.can_be_found:
+            self._thread = threading.Thread(target=self._run, name="petsage guard", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        pause, most, untidy = _LOOKS_AGAIN, 0, False
+        while not self._stopping.wait(pause):
+            is_busy = self._wake.wait(_LOOKS_EVERY - _LOOKS_AGAIN)
+            self._wake.clear()
+            begun = time.thread_time()
+            closed = self.look()
+            spent = time.thread_time() - begun
+            pause = _LOOKS_AGAIN if closed else max(_LOOKS_AGAIN, _PAUSE * spent)
+            granted = self._watches.granted
+            most = max(most, granted)
+            untidy = untidy or is_busy or bool(closed) or most - granted >= _MANY_WATCHES
+            if untidy and not is_busy and not closed:
+                trim_memory()
+                most, untidy = granted, False
+
+    def look(self) -> int:
+        """Close what is too much; return how many connections that were."""
+        return self._look_at_connections() + self._look_at_calls()
+
+    def _look_at_connections(self) -> int:
+        descriptors = list_descriptors()
+        if len(descriptors) <= min(self._most_connections, self._most_of_peer):
+            self._known = frozenset()
+            return 0
+        found = self._connections.find(descriptors)
+        oldest = sorted(found, key=self._known.__contains__, reverse=True)
+        peers: dict[str, list[Connection]] = {}
+        for connection in oldest:
+            peers.setdefault(connection.peer, []).append(connection)
+        most, limit = self._most_of_peer, Limit("max_connections_per_peer", self._most_of_peer)
+        closed = sum(
+            self._close(connections[most:], found, peer, limit)
+            for peer, connections in peers.items()
+        )
+        newest = [one for one in oldest if one in found][self._most_connections :]
+        for connection in newest:
+            limit = Limit("max_connections", self._most_connections)
+            closed += self._close([connection], found, connection.peer, limit)
+        self._known = frozenset(found)
+        return closed
+
+    def _look_at_calls(self) -> int:
+        """Hang up on each peer that has too many calls under way, unless they are a crowd."""
+        most, came = self._most_calls, self._came - self._seen
+        if most is None or (came < min(_MANY_CALLS, most) and not self._pressed):
+            return 0
+        self._seen += came
+        before, self._watched = self._watched, self._watches.granted
+        if self._lost is None:
+            self._lost = dict.fromkeys(list_servers(), 0)
+        calls = {server: self._calls_of(server, self._lost) for server in self._lost}
+        self._pressed = sum(calls.values()) - self._watched > most
+        if not self._pressed or self._watched - before > _CROWD * came:
+            return 0
+        return sum(
+            self._look_at_traffic(server, open_, most, self._lost)
+            for server, open_ in calls.items()
+            if open_ > most
+        )
+
+    def _calls_of(self, server: int, lost: dict[int, int]) -> int:
+        calls = calls_of(server)
+        lost[server] = min(lost[server], calls)
+        return calls - lost[server]
+
+    def _look_at_traffic(self, server: int, calls: int, most: int, lost: dict[int, int]) -> int:
+        found = self._connections.find(list_descriptors())
+        peers: dict[str, list[tuple[int, Connection]]] = {}
+        for traffic in traffic_of(server):
+            connection = Connection(*traffic[:4])
+            if not self._connections.are_at(connection.address, connection.port):
+                del lost[server]  # it is none of ours
+                return 0
+            granted = self._watches.granted_to(connection.peer, connection.peer_port)
+            peers.setdefault(connection.peer, []).append((traffic.calls - granted, connection))
+            calls -= traffic.calls
+            time.sleep(0)  # or the server would wait for the interpreter until all are read
+        lost[server] += max(0, calls)
+        limit = Limit("max_calls_per_peer", most)
+        return sum(
+            self._close(_worst(connections, most), found, peer, limit)
+            for peer, connections in peers.items()
+        )
+
+    def _close(
+        self, connections: Iterable[Connection], found: dict[Connection, int], peer: str,
+        limit: Limit,
+    ) -> int:  # fmt: skip
+        closed = sum(
+            self._connections.close(found.pop(connection), connection)
+            for connection in connections
+            if connection in found
+        )
+        if closed:
+            self._refusals.note(limit, peer, "connections", did="closed", number=closed)
+        return closed
+
+
+def _worst(connections: list[tuple[int, Connection]], most: int) -> list[Connection]:
+    """Pick the connections with most calls, until the others have no more than these."""
+    connections.sort()
+    left, worst = sum(calls for calls, _ in connections), []
+    while left > most:
+        calls, connection = connections.pop()
+        worst.append(connection)
+        left -= calls
+    return worst

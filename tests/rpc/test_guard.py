@@ -1,0 +1,225 @@
+"""One peer can not take the connections or the memory of all, and no other is touched for that."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc.rpc import guard as module
+from petsage_grpc.rpc._sockets import Connections, list_descriptors
+from petsage_grpc.rpc.guard import Guard, Watches
+from petsage_grpc.rpc.limits import Refusals
+from tests.rpc.conftest import SERVING
+from tests.rpc.limited import CHECK, OTHER, Caller, Limited, codes_of_a_crowd, limited
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="only /proc tells which connections there are"
+)
+MANY = 10_000
+CAME = 200
+"""Calls after which a guard looks at those under way."""
+
+
+class Guarded:
+    """A guard of a server besides its own, that looks when it is told to."""
+
+    def __init__(
+        self, made: Limited, watches: Watches | None = None, *, most_connections: int = MANY,
+        most_of_peer: int = MANY, most_calls: int | None = None,
+    ) -> None:  # fmt: skip
+        self.refusals = Refusals()
+        self.connections = Connections([made.address])
+        self.guard = Guard(
+            watches or made.health, most_connections=most_connections, most_of_peer=most_of_peer,
+            most_calls=most_calls, refusals=self.refusals,
+        )  # fmt: skip
+        self.guard._connections = self.connections
+
+    def look(self, came: int = CAME) -> int:
+        for _ in range(came):
+            self.guard.came()
+        return self.guard.look()
+
+    def peers(self) -> list[str]:
+        return [connection.peer for connection in self.connections.find(list_descriptors())]
+
+
+async def connected(made: Limited, source: str, number: int) -> list[Caller]:
+    """Connect so often, and wait until the server has taken up each connection."""
+    callers = [await Caller.connect(made.address, source) for _ in range(number)]
+    for caller in callers:
+        assert await caller.check() is None
+    return callers
+
+
+async def leave(callers: list[Caller]) -> None:
+    for caller in callers:
+        await caller.leave()
+
+
+async def test_the_newest_connections_of_a_peer_with_too_many_are_closed() -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_of_peer=3)
+        old, others = await connected(made, OTHER, 3), await connected(made, "127.0.0.1", 3)
+        assert guarded.look() == 0
+        new = await connected(made, OTHER, 2)
+        assert guarded.look() == 2
+        for caller in new:
+            await caller.ended()
+        for caller in (*old, *others):
+            assert await caller.check() is None
+        assert guarded.refusals.counts() == {"max_connections_per_peer": 2}
+
+        await leave(old)
+        while OTHER in guarded.peers():
+            assert await others[0].check() is None
+        again = await connected(made, OTHER, 3)
+        assert guarded.look() == 0, "it may have as many again"
+        await leave([*again, *new, *others])
+
+
+async def test_the_newest_connections_are_closed_where_there_are_too_many_of_all() -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_connections=4)
+        old = [*await connected(made, OTHER, 2), *await connected(made, "127.0.0.1", 2)]
+        assert guarded.look() == 0
+        new = await connected(made, "127.0.0.3", 2)
+        assert guarded.look() == 2
+        for caller in new:
+            await caller.ended()
+        for caller in old:
+            assert await caller.check() is None
+        assert guarded.refusals.counts() == {"max_connections": 2}
+        await leave([*old, *new])
+
+
+async def test_a_check_from_elsewhere_gets_through_while_one_peer_holds_thousands() -> None:
+    async with limited(max_connections=1500, max_connections_per_peer=100) as made:
+        host, _, port = made.address.rpartition(":")
+        with contextlib.ExitStack() as stack:
+            for _ in range(2000):
+                held = stack.enter_context(socket.socket())
+                held.bind((OTHER, 0))
+                held.connect((host, int(port)))
+            assert await made.check() == SERVING
+
+
+async def test_a_peer_that_takes_no_answers_is_hung_up_on_where_it_has_most_of_them() -> None:
+    async with limited(max_calls_per_peer=5) as made:
+        stuck = await Caller.connect(made.address, OTHER, window=0)
+        few = await Caller.connect(made.address, OTHER, window=0)
+        async with stuck, few, await Caller.connect(made.address) as else_:
+            few.begin(CHECK)
+            for _ in range(6):
+                stuck.begin(CHECK)
+            await stuck.ended()
+            assert await else_.check() is None
+            few.read_more()
+            assert await few.check() is None
+    assert made.refusals.counts() == {"max_calls_per_peer": 1}
+
+
+async def test_granted_watches_are_not_among_the_calls_of_a_peer() -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_calls=3)
+        (one,) = await connected(made, OTHER, 1)
+        assert [await one.watch() for _ in range(10)] == [None] * 10
+        assert made.health.granted == 10
+        assert (guarded.look(), guarded.look()) == (0, 0)
+        await one.leave()
+
+
+class Granted:
+    """Says how many watches there are."""
+
+    def __init__(self) -> None:
+        self.granted = 0
+
+    def granted_to(self, peer: str, port: int) -> int:
+        assert (peer, port > 0) == (OTHER, True)
+        return 0
+
+
+async def test_a_crowd_of_watchers_that_comes_at_once_is_let_in() -> None:
+    async with limited() as made:
+        watches = Granted()
+        guarded = Guarded(made, watches, most_calls=3)
+        async with await Caller.connect(made.address, OTHER, window=0) as waiting:
+            for _ in range(200):
+                waiting.begin(CHECK)
+            while sum(guarded.guard._calls_of(s, {s: 0}) for s in module.list_servers()) < 200:
+                assert await made.check() == SERVING
+            for granted in (60, 120):
+                watches.granted = granted
+                assert guarded.look() == 0, "most of what is taken up stays as a watch"
+            assert guarded.look() == 1, "but now nothing does"
+            await waiting.ended()
+
+
+async def test_calls_that_grpc_refused_and_goes_on_counting_are_forgotten() -> None:
+    async with limited(max_pending_calls=10) as made:
+        guarded = Guarded(made, most_calls=20)
+        codes_of_a_crowd(made.address, 100, 80)
+        assert await made.check() == SERVING
+        assert guarded.look() == 0
+        assert sum((guarded.guard._lost or {}).values()) >= 80
+        assert guarded.look() == 0
+        assert not guarded.guard._pressed
+
+
+async def test_it_looks_by_itself_until_it_is_stopped() -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_of_peer=1)
+        callers = await connected(made, OTHER, 2)
+        ends = [asyncio.create_task(caller.ended()) for caller in callers]
+        guarded.guard.start(guarded.connections)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        guarded.guard.stop()
+        more = await connected(made, OTHER, 3)
+        await leave([*callers, *more])
+        await asyncio.wait(ends)
+
+
+async def test_the_memory_of_a_crowd_of_calls_is_given_back_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = threading.Event()
+    monkeypatch.setattr(module, "trim_memory", given.set)
+    async with limited() as made:
+        guarded = Guarded(made)
+        guarded.guard.start(guarded.connections)
+        for _ in range(CAME):
+            guarded.guard.came()
+        assert await asyncio.to_thread(given.wait, 10)
+        guarded.guard.stop()
+
+
+async def test_the_memory_of_many_watches_is_given_back_when_they_have_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, watches = threading.Event(), Granted()
+    monkeypatch.setattr(module, "trim_memory", given.set)
+    async with limited() as made:
+        guarded = Guarded(made, watches)
+        watches.granted = 1000
+        guarded.guard.start(guarded.connections)
+        looked = threading.Event()
+        monkeypatch.setattr(guarded.guard, "look", lambda: looked.set() or 0)
+        assert await asyncio.to_thread(looked.wait, 10)
+        looked.clear()
+        assert await asyncio.to_thread(looked.wait, 10)
+        assert not given.is_set()
+        watches.granted = 10
+        assert await asyncio.to_thread(given.wait, 10)
+        guarded.guard.stop()
+
+
+async def test_a_unix_socket_needs_no_guard() -> None:
+    async with limited() as made:
+        guarded = Guarded(made)
+        guarded.guard.start(Connections(["unix:/run/petsage.sock"]))
+        assert guarded.guard._thread is None
+        guarded.guard.stop()

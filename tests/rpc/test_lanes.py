@@ -1,0 +1,115 @@
+"""The calls of one address do not wait in the line of another."""
+
+import contextlib
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc.errors import BindError
+from petsage_grpc.rpc import _lanes
+from petsage_grpc.rpc._channelz import list_servers, traffic_of
+from petsage_grpc.rpc._lanes import LANES
+from petsage_grpc.settings import Settings
+from tests.rpc.conftest import SERVING
+from tests.rpc.limited import CHECK, Caller, Limited, limited
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="only Linux lets connections be steered"
+)
+PEERS = [f"127.0.0.{number}" for number in range(1, 41)]
+CALLS = 400
+
+
+def lanes_of(made: Limited) -> dict[str, set[int]]:
+    """Say which servers of grpc each address has met."""
+    lanes: dict[str, set[int]] = {}
+    port = int(made.address.rpartition(":")[2])
+    for server in list_servers():
+        for traffic in traffic_of(server):
+            if traffic.port == port:
+                lanes.setdefault(traffic.peer, set()).add(server)
+    return lanes
+
+
+async def test_all_connections_of_an_address_meet_one_server_and_addresses_differ() -> None:
+    async with limited() as made, contextlib.AsyncExitStack() as stack:
+        for peer in 3 * PEERS:
+            caller = await stack.enter_async_context(await Caller.connect(made.address, peer))
+            assert await caller.check() is None
+        lanes = lanes_of(made)
+        assert {peer: len(met) for peer, met in lanes.items()} == dict.fromkeys(PEERS, 1)
+        used = Counter(server for (server,) in lanes.values())
+        assert len(used) > LANES / 2
+        assert max(used.values()) < len(PEERS) / 2
+
+
+async def test_ipv6_addresses_are_steered_too() -> None:
+    async with limited("[::1]:0") as made, contextlib.AsyncExitStack() as stack:
+        for _ in range(20):
+            caller = await stack.enter_async_context(await Caller.connect(made.address, "::1"))
+            assert await caller.check() is None
+        assert {peer: len(met) for peer, met in lanes_of(made).items()} == {"::1": 1}
+
+
+async def test_a_check_is_answered_before_the_flood_of_another_address_that_came_first() -> None:
+    async with limited() as made, contextlib.AsyncExitStack() as stack:
+        flood, asker = [
+            await stack.enter_async_context(await Caller.connect(made.address, peer))
+            for peer in await two_lanes(made)
+        ]
+        before = made.server._guard._came
+        for _ in range(CALLS):
+            flood.begin(CHECK)
+        assert await asker.check() is None
+        assert made.server._guard._came - before < CALLS / 2
+
+
+async def two_lanes(made: Limited) -> tuple[str, str]:
+    """Find two addresses that meet different servers."""
+    async with contextlib.AsyncExitStack() as stack:
+        for peer in PEERS:
+            caller = await stack.enter_async_context(await Caller.connect(made.address, peer))
+            assert await caller.check() is None
+        met = {peer: server for peer, (server,) in lanes_of(made).items()}
+    return PEERS[0], next(peer for peer in PEERS if met[peer] != met[PEERS[0]])
+
+
+async def test_of_two_that_would_share_a_port_the_second_is_refused() -> None:
+    async with limited() as made:
+        for _ in range(20):
+            with pytest.raises(BindError, match="is taken"):
+                Limited(Settings(), made.address)
+        sharing = socket.socket()
+        with sharing:
+            sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            host, _, port = made.address.rpartition(":")
+            with pytest.raises(OSError, match="in use"):
+                sharing.bind((host, int(port)))
+
+
+@pytest.mark.parametrize("lacking", ["share", "steer"])
+async def test_where_the_system_can_not_do_it_calls_are_answered_as_ever(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = {"share": socket.SO_REUSEPORT, "steer": _lanes._SO_ATTACH_REUSEPORT_CBPF}[lacking]
+    real = _lanes._set
+
+    def lacks_it(descriptor: int, what: int, value: bytes) -> bool:
+        return what != option and real(descriptor, what, value)
+
+    monkeypatch.setattr(_lanes, "_set", lacks_it)
+    async with limited() as made:
+        assert len(made.server._lanes) == (1 if lacking == "share" else LANES)
+        for _ in range(10):
+            assert await made.check() == SERVING
+
+
+async def test_a_server_that_stops_gives_its_port_back_on_every_lane() -> None:
+    async with limited() as made:
+        assert await made.check() == SERVING
+    with socket.socket() as again:
+        host, _, port = made.address.rpartition(":")
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind((host, int(port)))

@@ -1,0 +1,77 @@
+"""Connections are found among the descriptors of a process, and nothing else is touched."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
+from tests.rpc.limited import OTHER, limited
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="only /proc tells which connections there are"
+)
+
+
+async def test_connections_to_others_and_of_others_are_left_alone() -> None:
+    async with limited() as made:
+        connections = Connections([made.address])
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            pairs = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+            accepted = [listener.accept()[0] for _ in range(5)]
+            for end in (*pairs, *accepted):
+                stack.enter_context(end)
+            assert connections.find(list_descriptors()) == {}
+            for end in accepted:
+                end.sendall(b"x")
+            assert {end.recv(1) for end in pairs} == {b"x"}
+
+
+@pytest.mark.parametrize("kind", ["file", "socket"])
+def test_a_number_that_has_become_something_else_is_left_alone(kind: str, tmp_path: Path) -> None:
+    connections = Connections(["127.0.0.1:50051"])
+    one, two = socket.socketpair()
+    with one, two, (tmp_path / "file").open("wb") as file:
+        number = file.fileno() if kind == "file" else one.fileno()
+        gone = Connection("127.0.0.1", 50051, OTHER, 12345)
+        before = len(list_descriptors())
+        assert not connections.close(number, gone)
+        kept = connections._kept
+        assert len(kept) == (1 if kind == "file" else 0), "to close it would release its locks"
+        assert len(list_descriptors()) == before + len(kept)
+        two.sendall(b"x")
+        assert one.recv(1) == b"x"
+        for descriptor in kept:
+            os.close(descriptor)
+
+
+def test_the_timeout_that_sockets_have_by_default_changes_nobody_elses() -> None:
+    connections = Connections(["127.0.0.1:50051"])
+    one, two = socket.socketpair()
+    with one, two:
+        socket.setdefaulttimeout(5.0)
+        try:
+            connections.find([one.fileno()])
+        finally:
+            socket.setdefaulttimeout(None)
+        assert os.get_blocking(one.fileno())
+
+
+async def test_a_server_that_any_address_reaches_is_guarded_with_ipv4_and_ipv6() -> None:
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0] as accepted:
+            for address in (f"[::]:{port}", f"0.0.0.0:{port}", f"127.0.0.1:{port}"):
+                (found,) = Connections([address]).find([accepted.fileno()])
+                assert found.peer == "127.0.0.1"
+            elsewhere = Connections([f"127.0.0.9:{port}"])
+            assert elsewhere.find([accepted.fileno()]) == {}
+
+
+def test_those_of_a_unix_socket_can_not_be_found() -> None:
+    connections = Connections(["unix:/run/petsage.sock"])
+    assert not connections.can_be_found
+    assert connections.listeners() == []
