@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from petsage_grpc.rpc import guard as module
+from petsage_grpc.rpc._channelz import calls_of, list_servers
 from petsage_grpc.rpc._sockets import Connections, list_descriptors
 from petsage_grpc.rpc.guard import Guard, Watches
 from petsage_grpc.rpc.limits import Refusals
@@ -150,7 +151,7 @@ async def test_a_crowd_of_watchers_that_comes_at_once_is_let_in() -> None:
         async with await Caller.connect(made.address, OTHER, window=0) as waiting:
             for _ in range(200):
                 waiting.begin(CHECK)
-            while sum(guarded.guard._calls_of(s, {s: 0}) for s in module.list_servers()) < 200:
+            while sum(map(calls_of, list_servers())) < 200:
                 assert await made.check() == SERVING
             for granted in (60, 120):
                 watches.granted = granted
@@ -207,7 +208,12 @@ async def test_the_memory_of_many_watches_is_given_back_when_they_have_left(
         watches.granted = 1000
         guarded.guard.start(guarded.connections)
         looked = threading.Event()
-        monkeypatch.setattr(guarded.guard, "look", lambda: looked.set() or 0)
+
+        def look() -> int:
+            looked.set()
+            return 0
+
+        monkeypatch.setattr(guarded.guard, "look", look)
         assert await asyncio.to_thread(looked.wait, 10)
         looked.clear()
         assert await asyncio.to_thread(looked.wait, 10)
