@@ -33,6 +33,10 @@ class Watches(Protocol):
     def granted(self) -> int:
         """How many there are."""
 
+    @property
+    def held(self) -> int:
+        """How many there are with the evicted ones whose calls are still open."""
+
     def granted_to(self, peer: str, port: int) -> int:
         """How many there are on the connection from that address and port."""
 
@@ -99,7 +103,7 @@ class Guard:
             self._thread = None
 
     def _run(self) -> None:
-        pause, most, untidy = _LOOKS_AGAIN, 0, False
+        pause, most, untidy, hung_up = _LOOKS_AGAIN, 0, False, False
         while not self._stopping.wait(pause):
             is_busy = self._wake.wait(_LOOKS_EVERY - _LOOKS_AGAIN)
             self._wake.clear()
@@ -107,12 +111,13 @@ class Guard:
             closed = self.look()
             spent = time.thread_time() - begun
             pause = _LOOKS_AGAIN if closed else max(_LOOKS_AGAIN, _PAUSE * spent)
-            granted = self._watches.granted
-            most = max(most, granted)
-            untidy = untidy or is_busy or bool(closed) or most - granted >= _MANY_WATCHES
+            held = self._watches.held
+            most = max(most, held)
+            hung_up = hung_up or closed > 0
+            untidy = untidy or is_busy or hung_up or most - held >= _MANY_WATCHES
             if untidy and not is_busy and not closed:
-                trim_memory()
-                most, untidy = granted, False
+                trim_memory(collect=most - held >= _MANY_WATCHES or hung_up)
+                most, untidy, hung_up = held, False, False
 
     def look(self) -> int:
         """Close what is too much; return how many connections that were."""
@@ -143,6 +148,7 @@ class Guard:
     def _look_at_calls(self) -> int:
         """Hang up on each peer that has too many calls under way, unless they are a crowd."""
         most, came = self._most_calls, self._came - self._seen
+        self._watched = min(self._watched, self._watches.granted)
         if most is None or (came < min(_MANY_CALLS, most) and not self._pressed):
             return 0
         self._seen += came

@@ -141,6 +141,11 @@ class HealthServicer:
         """How many watchers there are, without the evicted ones."""
         return self._followers.taken
 
+    @property
+    def held(self) -> int:
+        """How many there are with the evicted ones whose calls are still open."""
+        return self._open.taken
+
     def granted_to(self, peer: str, port: int) -> int:
         """How many of them there are on the connection from that address and port."""
         return self._granted.get((peer, port), 0)

@@ -53,7 +53,7 @@ class _Told:
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"tests.hostile.{module}", *arguments], text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=clean_environment(),
+            env=clean_environment(PYTHONMALLOC="malloc"),
         )  # fmt: skip
 
     def hear(self, seconds: float) -> str:

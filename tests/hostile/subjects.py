@@ -117,8 +117,9 @@ def complaints(lines: Sequence[str], explained: Sequence[str] = ()) -> list[str]
 
 @contextlib.contextmanager
 def service(folder: Path, *settings: str) -> Iterator[Subject]:
-    """Run the service with these lines of settings until the end of the block."""
-    with served("--config", str(settings_file(folder, *settings))) as running:
+    """Run the service with these lines of settings, as `make serve` does, until the block's end."""
+    config = str(settings_file(folder, *settings))
+    with served("--config", config, PYTHONMALLOC="malloc") as running:
         address, process, lines = running.address, running.process, running.lines
         yield Subject("service", address, process, lines, ("liveness", ""))
 

@@ -137,7 +137,7 @@ class Granted:
     """Says how many watches there are."""
 
     def __init__(self) -> None:
-        self.granted = 0
+        self.granted = self.held = 0
 
     def granted_to(self, peer: str, port: int) -> int:
         assert (peer, port > 0) == (OTHER, True)
@@ -188,7 +188,7 @@ async def test_the_memory_of_a_crowd_of_calls_is_given_back_when_it_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = threading.Event()
-    monkeypatch.setattr(module, "trim_memory", given.set)
+    monkeypatch.setattr(module, "trim_memory", lambda **_: given.set())
     async with limited() as made:
         guarded = Guarded(made)
         guarded.guard.start(guarded.connections)
@@ -202,10 +202,10 @@ async def test_the_memory_of_many_watches_is_given_back_when_they_have_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given, watches = threading.Event(), Granted()
-    monkeypatch.setattr(module, "trim_memory", given.set)
+    monkeypatch.setattr(module, "trim_memory", lambda **_: given.set())
     async with limited() as made:
         guarded = Guarded(made, watches)
-        watches.granted = 1000
+        watches.held = 1000
         guarded.guard.start(guarded.connections)
         looked = threading.Event()
 
@@ -218,7 +218,7 @@ async def test_the_memory_of_many_watches_is_given_back_when_they_have_left(
         looked.clear()
         assert await asyncio.to_thread(looked.wait, 10)
         assert not given.is_set()
-        watches.granted = 10
+        watches.held = 10
         assert await asyncio.to_thread(given.wait, 10)
         guarded.guard.stop()
 
