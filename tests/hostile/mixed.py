@@ -1,12 +1,14 @@
 """Mixed load, faults of dependencies, renewed certificates and restarts, with an oracle."""
 
 import contextlib
+import json
 import random
 import signal
 import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +43,10 @@ _HOLD: Final = (0.1, 6.0)
 """Seconds that a fault, or its absence, lasts."""
 _SPARE_DESCRIPTORS: Final = 8
 """Descriptors more that are no leak: connections of the checks and of probers come and go."""
-_EXPLAINED: Final = (
-    r"check (cache|menu|door) is (failing|passing|failed)",
-    r"no listener|drain|stopping|SIGTERM",
-)  # fmt: skip
+_EXPLAINED: Final = (r"petsage_grpc\.monitor: check (cache|menu|door) (failed:|is failing,)",)
+"""Lines above INFO that the faults cause; the oracle judges whether they were right."""
+_LOAD_MAY_END: Final = ("OK", "Unavailable", "Canceled")
+"""How calls of the load may end, while the service is ended and started."""
 
 
 class _Server(Protocol):
@@ -64,6 +66,8 @@ class _Stage:
     folder: Path
     troubles: list[str]
     """What broke in the kit itself."""
+    load: Counter[str]
+    """How the calls of the load ended."""
 
     def play(self, act: Callable[["_Stage"], None]) -> threading.Thread:
         """Do something on a thread until it is over; what breaks there is told."""
@@ -185,11 +189,14 @@ def _load(stage: _Stage) -> None:
     """Call at a steady rate, from a client that begins again when the service has restarted."""
     host, _, port = stage.address.rpartition(":")
     while not stage.over.is_set() and _GHZ.exists():
-        subprocess.run(
+        ran = subprocess.run(
             [str(_GHZ), "--cacert", str(stage.authority), "--call", "grpc.health.v1.Health.Check",
-             "--cname", "localhost", "-r", str(_RATE), "-z", "2s", f"{host}:{port}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False,
+             "--cname", "localhost", "-r", str(_RATE), "-z", "2s", "-O", "json",
+             f"{host}:{port}"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, check=False,
         )  # fmt: skip
+        if ran.stdout:  # nothing, when it could not even connect
+            stage.load.update(json.loads(ran.stdout)["statusCodeDistribution"])
 
 
 @contextlib.contextmanager
@@ -227,7 +234,7 @@ def mixed(folder: Path, seconds: float, restarts: int) -> Iterator[Figure]:
         for name in _KINDS:
             oracle.is_so(name, up=True)
         over = threading.Event()
-        stage = _Stage(oracle, over, address, folder / "ca.pem", folder, [])
+        stage = _Stage(oracle, over, address, folder / "ca.pem", folder, [], Counter())
         acts = [_hurt(cache, ["cache"]), _hurt(web, ["menu", "door"]), _renew, _load]
         for name in _KINDS:
             acts += [_ask(name, keep=True), _ask(name, keep=False), _watch(name)]
@@ -258,6 +265,10 @@ def mixed(folder: Path, seconds: float, restarts: int) -> Iterator[Figure]:
         "  exit codes of stops", f"{sorted(set(codes))}", target="[0]", met=set(codes) == {0}
     )
     yield Figure("  lines without a cause", f"{len(bad)} {bad[:2] or ''}", target="0", met=not bad)
+    yield Figure(
+        "  calls of the load", ", ".join(f"{n:,} {how}" for how, n in stage.load.most_common()),
+        target="nothing odd", met=set(stage.load) <= set(_LOAD_MAY_END),
+    )  # fmt: skip
     kept = after.descriptors - before.descriptors, after.threads - before.threads
     yield Figure(
         "  descriptors, threads more", f"{kept[0]}, {kept[1]}",

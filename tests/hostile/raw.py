@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from h2.config import H2Configuration
@@ -211,3 +211,24 @@ class Field:
     def wait(self, seconds: float = float("inf")) -> None:
         """Let time pass, at most to the end of the attack."""
         time.sleep(max(0.0, min(seconds, self.until - time.monotonic())))
+
+
+Attack = Callable[[Field], None]
+
+
+def collect(attacks: dict[str, Attack]) -> Callable[[Attack], Attack]:
+    """Make what puts a function among these, by the name of what it does."""
+
+    def put(attack: Attack) -> Attack:
+        attacks[attack.__name__.strip("_").replace("_", "-")] = attack
+        return attack
+
+    return put
+
+
+def call_frames(peer: "Peer", block: bytes, name: bytes) -> bytes:
+    """Make the frames of a call that asks for a name, none longer than a server must take."""
+    stream, message = peer.next_stream(), name_message(name)
+    pieces = [message[at : at + 16384] for at in range(0, len(message), 16384)]
+    frames = [data_frame(stream, piece, end=False) for piece in pieces[:-1]]
+    return b"".join([headers_frame(stream, block), *frames, data_frame(stream, pieces[-1])])
