@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn, Protocol
 
+from steal import Stolen
+
 __all__ = ["BenchError", "Figure", "Line", "Row", "Target", "json_number", "main"]
 
-_TIME_LIMIT: Final = 600  # seconds, for a whole run
+_TIME_LIMIT: Final = 1200  # seconds, for a whole run
 _PACKAGES: Final = ("petsage-grpc", "grpcio", "grpcio-health-checking", "protobuf", "h2")
 
 
@@ -165,9 +167,9 @@ def main(figures: Mapping[str, Figure], results: Path | None = None) -> NoReturn
     """
     arguments = _arguments(results)
     _die_tidily()
-    load_before, ticks_before = os.getloadavg()[0], _ticks()
+    load_before, since_now = os.getloadavg()[0], Stolen()
     rows, failed = _take(figures, quick=arguments.quick)
-    stolen = _stolen(ticks_before, _ticks())
+    stolen = since_now.share()
     for same in _by_table(rows):
         sys.stdout.write(_table([same[0].header, *(row.cells() for row in same)]))
     for reason, names in failed.items():
@@ -236,20 +238,6 @@ def _die_tidily() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, leave)
     signal.alarm(_TIME_LIMIT)
-
-
-def _ticks() -> list[int]:
-    """Read what the processors did so far: user, nice, system, idle and waits; steal is last."""
-    try:
-        return [int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:9]]
-    except FileNotFoundError:
-        return [0] * 8
-
-
-def _stolen(before: Sequence[int], after: Sequence[int]) -> float:
-    """Say which part of the time a hypervisor gave to others: what it spoils is not ours."""
-    spent = [late - early for early, late in zip(before, after, strict=True)]
-    return spent[-1] / (sum(spent) or 1)
 
 
 def _document(rows: Iterable[Line], load_before: float, stolen: float) -> dict[str, object]:

@@ -4,6 +4,7 @@
 """
 
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ _WINDOW: Final = (3.0, 1.0)
 _HELD: Final = (5.0, 2.0)
 """Seconds for which an application is held or stopped, likewise."""
 _MAX_SILENCE: Final = 1.0
+_DISTURBED: Final = 0.01
+"""The part of the processors' time above which, when others got it, a round is taken again."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -221,6 +224,13 @@ def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubl
     taken = alternate(
         takes, 1 if quick else trouble.rounds, warm_up=False
     )  # each starts anew anyway
+    for host, rounds in taken.items():
+        for _ in () if quick else rounds[:]:  # at most as often again
+            worst = max(rounds, key=lambda one: one.stolen)
+            if worst.stolen <= _DISTURBED:
+                break
+            sys.stderr.write(f"{worst.stolen:.1%} stolen from {host}: taking a round again\n")
+            rounds[rounds.index(worst)] = takes[host]()
     return Troubled(trouble, taken, wanted)
 
 

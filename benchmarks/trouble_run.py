@@ -8,13 +8,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from latency import p99
 from processes import Talker, descendants, free_port, talking
 from report import BenchError, json_number
+from steal import Stolen
 
 from tests.observers import TOLERANCE
 
@@ -140,6 +141,8 @@ class Taken:
     """Seconds until the port of one that died could be bound again."""
     left: int
     """Processes that are left of one that died."""
+    stolen: float = 0.0
+    """The part of the processors' time that went to other machines meanwhile."""
 
     @property
     def missed(self) -> int:
@@ -166,6 +169,7 @@ class Taken:
             "refused": self.refused,
             "port_free": _rounded(self.port_free),
             "processes_left": self.left,
+            "stolen": round(self.stolen, 4),
         }
 
 
@@ -183,12 +187,15 @@ def take(trouble: Trouble, host: str, *, quick: bool) -> Taken:
             raise BenchError(f"the prober says: {ready}")
         pids = app.pids
         time.sleep(_CALM)
+        since_now = Stolen()
         span = trouble.befall(app, prober, trouble.seconds[quick])
+        stolen = since_now.share()
         free = _wait_for_port(app.port, span[0]) if trouble.dies else None
         time.sleep(_AFTER)
         left = _end(pids) if trouble.dies else 0
         prober.say("end")
-        return _read(json.loads(prober.hear()), trouble, span, free, left)
+        taken = _read(json.loads(prober.hear()), trouble, span, free, left)
+        return replace(taken, stolen=stolen)
 
 
 def called(_: Application, prober: Talker, seconds: float) -> Span:

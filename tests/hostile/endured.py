@@ -1,5 +1,6 @@
 """Has each server endure each attack, and says what an onlooker saw and what the server kept."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -8,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from petsage_grpc.rpc.client import Connection, parse_address
+from petsage_grpc.rpc.client.health_codec import CHECK, encode_request
 from tests.hostile.attacks import attack
+from tests.hostile.crowd import Crowd
 from tests.hostile.onlooker import Onlooker
 from tests.hostile.subjects import Body, Subject, wait_until
 from tests.processes import clean_environment
 
-__all__ = ["BOUND", "Endured", "endure"]
+__all__ = ["BOUND", "Endured", "endure", "shares_line", "warm_up"]
 
 BOUND: Final = 384.0
 """MiB that the service may have in memory in the worst moment of a flood from one address."""
@@ -24,6 +28,8 @@ _PATIENCE: Final = 20.0
 _GLANCE: Final = 0.1
 _LONG_GLANCE: Final = 1.0
 _DYING: Final = 20.0
+_IN_LINE: Final = 800
+"""Calls of the attacker that are sent before another's: those of one line are answered first."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,17 @@ def _is_back(before: Body, after: Body) -> bool:
         and after.descriptors <= before.descriptors
         and after.threads <= before.threads + _SPARE_THREADS
     )
+
+
+def shares_line(subject: Subject) -> bool:
+    """Say whether the onlooker's address has the line of the attacker's: one in 16 has."""
+    crowd = Crowd(subject.address, _IN_LINE, name="liveness", reading=True)
+    with contextlib.closing(Connection.connect(parse_address(subject.address), _PATIENCE)) as other:
+        other.call(CHECK, encode_request(""), _PATIENCE)
+    answered = crowd.wait(1, 0.01).reached
+    crowd.leave()
+    wait_until(lambda: subject.body(watched=_LONG_GLANCE).idle, _PATIENCE)
+    return answered > _IN_LINE / 2
 
 
 def warm_up(subject: Subject, names: Sequence[str], seconds: float) -> None:
