@@ -9,10 +9,19 @@ from typing import Any, NamedTuple
 # What grpcio-channelz, of the same release, calls; it would read it into messages just as well.
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-__all__ = ["Traffic", "calls_of", "list_servers", "traffic_of"]
+__all__ = ["Calls", "Traffic", "calls_of", "list_servers", "traffic_of"]
 
 _IPV4 = 4
 """Bytes of such an address."""
+
+
+class Calls(NamedTuple):
+    """The calls of a server."""
+
+    open: int
+    """How many are not over."""
+    answered: int
+    """How many are, and not because who called has gone."""
 
 
 class Traffic(NamedTuple):
@@ -31,13 +40,13 @@ def list_servers() -> list[int]:
     return [int(server["ref"]["serverId"]) for server in servers]
 
 
-def calls_of(server: int) -> int:
-    """Say how many calls of a server are not over; none of one that is gone."""
+def calls_of(server: int) -> Calls:
+    """Count the calls of a server; one that is gone has none."""
     try:
-        told = json.loads(cygrpc.channelz_get_server(server))
+        counts = json.loads(cygrpc.channelz_get_server(server))["server"]["data"]
     except ValueError:
-        return 0
-    return _open(told["server"]["data"], "calls")
+        return Calls(0, 0)
+    return Calls(_open(counts, "calls"), int(counts.get("callsSucceeded", 0)))
 
 
 def traffic_of(server: int) -> Iterator[Traffic]:

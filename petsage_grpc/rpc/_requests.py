@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from petsage_grpc.core.text import printable
 
-__all__ = ["Context", "abort", "caller_of", "parse", "peer_of", "quote"]
+__all__ = ["Context", "abort", "caller_of", "parse", "peer_in", "peer_of", "quote"]
 
 _LONGEST_QUOTE = 200
 
@@ -59,15 +59,19 @@ def quote(text: str) -> str:
     return f'"{shown}"' if len(shown) <= _LONGEST_QUOTE else f'"{shown[:_LONGEST_QUOTE]}…"'
 
 
-def caller_of(context: Context) -> tuple[str, int]:
+def caller_of(context: Context) -> str:
     """Say who calls: the address and the port; all that come by a unix socket are one."""
     family, _, rest = context.peer().partition(":")
     if family not in ("ipv4", "ipv6"):
-        return family, 0
-    address, _, port = unquote(rest).rpartition(":")
-    return address.strip("[]"), int(port)
+        return f"{family}:"
+    return unquote(rest).replace("[", "").replace("]", "")
 
 
 def peer_of(context: Context) -> str:
     """Say who calls: the address without the port."""
-    return caller_of(context)[0]
+    return peer_in(caller_of(context))
+
+
+def peer_in(caller: str) -> str:
+    """Take the address out of what `caller_of` says."""
+    return caller.rpartition(":")[0]

@@ -60,7 +60,7 @@ class Connections:
             for descriptor in list_descriptors()
             if (own := _name(_LIBC.getsockname, descriptor)) is not None
             and self.are_at(*own)
-            and _name(_LIBC.getpeername, descriptor) is None
+            and _is_listening(descriptor)
         ]
 
     def find(self, descriptors: Iterable[int]) -> dict[Connection, int]:
@@ -96,6 +96,13 @@ class Connections:
         else:  # to close one of a file would release the locks that this process has on it
             self._kept.append(own)
         return is_it
+
+
+def _is_listening(descriptor: int) -> bool:
+    value, size = ctypes.c_int(), ctypes.c_uint(ctypes.sizeof(ctypes.c_int))
+    told = ctypes.byref(value), ctypes.byref(size)
+    failed = _LIBC.getsockopt(descriptor, socket.SOL_SOCKET, socket.SO_ACCEPTCONN, *told)
+    return not failed and value.value != 0
 
 
 def _name(ask: Callable[..., int], descriptor: int) -> tuple[str, int] | None:

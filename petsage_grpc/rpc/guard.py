@@ -1,5 +1,6 @@
 """Keeps one peer from taking all connections or all memory: grpc has no such limit for each."""
 
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -22,8 +23,10 @@ _MANY_CALLS: Final = 200
 """Calls after which it looks at once, and at what is under way."""
 _MANY_WATCHES: Final = 500
 """Those whose memory is worth to be given back when they have left."""
-_CROWD: Final = 0.25
-"""The part of the calls taken up lately that stayed as watches, above which they are a crowd."""
+_MOVING: Final = 0.25
+"""The part of the calls taken up lately that were answered or stayed, above which a line moves."""
+_PATIENCE: Final = 15.0
+"""Seconds after which too many calls are too many even in a line that moves."""
 
 
 class Watches(Protocol):
@@ -37,18 +40,19 @@ class Watches(Protocol):
     def held(self) -> int:
         """How many there are with the evicted ones whose calls are still open."""
 
-    def granted_to(self, peer: str, port: int) -> int:
-        """How many there are on the connection from that address and port."""
+    def granted_to(self, caller: str) -> int:
+        """How many there are on the connection from that address and port, `127.0.0.1:1234`."""
 
 
 class Guard:
     """Hangs up on a peer that has more connections or calls than it may.
 
     It looks at the descriptors of this process, and at what grpc counts, on a thread of its own.
-    Of too many connections the newest go. Of a peer with too many calls, be it that they wait in
-    line or that it does not take the answers, the connections with most of them go. A granted
-    watch is no such call, and a crowd of watchers that comes at once is let in. What memory a
-    crowd or a flood has needed is given back when it is over: the C library would keep it.
+    Of too many connections the newest go. Of a peer with too many calls the connections with most
+    of them go, once it does not take the answers, or sends half of them, or has had its time. A
+    granted watch is no such call, and who comes with many calls or watches at once waits in line.
+    What memory a crowd or a flood has needed is given back when it is over: the C library would
+    keep it.
 
     Args:
         watches: counts these.
@@ -73,8 +77,10 @@ class Guard:
         self._seen = 0
         """How many calls had come when those under way were looked at last, and watches granted."""
         self._watched = 0
-        self._pressed = False
-        """Whether there were too many of them under way then, whosesoever."""
+        self._pressed = math.inf
+        """Since when there are too many of them under way, whosesoever."""
+        self._answered: dict[int, int] = {}
+        """How many had been answered, by the server's number."""
         self._lost: dict[int, int] | None = None
         """Calls that grpc goes on counting after it has refused them, by the server's number."""
         self._stopping = threading.Event()
@@ -149,26 +155,28 @@ class Guard:
         """Hang up on each peer that has too many calls under way, unless they are a crowd."""
         most, came = self._most_calls, self._came - self._seen
         self._watched = min(self._watched, self._watches.granted)
-        if most is None or (came < min(_MANY_CALLS, most) and not self._pressed):
+        if most is None or (came < min(_MANY_CALLS, most) and self._pressed == math.inf):
             return 0
         self._seen += came
         before, self._watched = self._watched, self._watches.granted
         if self._lost is None:
             self._lost = dict.fromkeys(list_servers(), 0)
-        calls = {server: self._calls_of(server, self._lost) for server in self._lost}
-        self._pressed = sum(calls.values()) - self._watched > most
-        if not self._pressed or self._watched - before > _CROWD * came:
-            return 0
+        calls, moved = {}, {}
+        for server, lost in self._lost.items():
+            open_, answered = calls_of(server)
+            self._lost[server] = min(lost, open_)
+            calls[server] = open_ - self._lost[server]
+            moved[server] = answered - self._answered.get(server, 0) + self._watched - before
+            self._answered[server] = answered
+        now = time.monotonic()
+        is_pressed = sum(calls.values()) - self._watched > most
+        self._pressed = min(self._pressed, now) if is_pressed else math.inf
+        is_late = now - self._pressed > _PATIENCE
         return sum(
             self._look_at_traffic(server, open_, most, self._lost)
             for server, open_ in calls.items()
-            if open_ > most
+            if is_pressed and open_ > most and (is_late or moved[server] <= _MOVING * came)
         )
-
-    def _calls_of(self, server: int, lost: dict[int, int]) -> int:
-        calls = calls_of(server)
-        lost[server] = min(lost[server], calls)
-        return calls - lost[server]
 
     def _look_at_traffic(self, server: int, calls: int, most: int, lost: dict[int, int]) -> int:
         found = self._connections.find(list_descriptors())
@@ -178,7 +186,8 @@ class Guard:
             if not self._connections.are_at(connection.address, connection.port):
                 del lost[server]  # it is none of ours
                 return 0
-            granted = self._watches.granted_to(connection.peer, connection.peer_port)
+            caller = f"{connection.peer}:{connection.peer_port}"
+            granted = self._watches.granted_to(caller)
             peers.setdefault(connection.peer, []).append((traffic.calls - granted, connection))
             calls -= traffic.calls
             time.sleep(0)  # or the server would wait for the interpreter until all are read

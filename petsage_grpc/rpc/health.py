@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from petsage_grpc.core.names import Names, NamesClosedError, Watcher
 from petsage_grpc.core.status import Status
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.rpc._requests import Context, abort, caller_of, parse, peer_of, quote
+from petsage_grpc.rpc._requests import Context, abort, caller_of, parse, peer_in, peer_of, quote
 from petsage_grpc.rpc.convert import HEALTH_SERVICE, WIRE_STATUS
 from petsage_grpc.rpc.hops import HOPS, HopContext, Hops, Metadata
 from petsage_grpc.rpc.limits import Limit, Refusals
@@ -34,14 +34,14 @@ class _Follower:
 
     __slots__ = ("caller", "is_unknown", "watcher")
 
-    def __init__(self, watcher: Watcher, caller: tuple[str, int], *, is_unknown: bool) -> None:
+    def __init__(self, watcher: Watcher, caller: str, *, is_unknown: bool) -> None:
         self.watcher = watcher
         self.caller = caller
         self.is_unknown = is_unknown
 
     @property
     def peer(self) -> str:
-        return self.caller[0]
+        return peer_in(self.caller)
 
 
 class _Sends:
@@ -126,7 +126,7 @@ class HealthServicer:
         self._open = Places(2 * max_watchers, 2 * per_peer)
         self._followers = Places(max_watchers, per_peer)
         self._unknown = NamePlaces(unknown)
-        self._granted = Counter[tuple[str, int]]()
+        self._granted = Counter[str]()
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handler of each method, by its path, for a grpc.aio server."""
@@ -146,9 +146,9 @@ class HealthServicer:
         """How many there are with the evicted ones whose calls are still open."""
         return self._open.taken
 
-    def granted_to(self, peer: str, port: int) -> int:
+    def granted_to(self, caller: str) -> int:
         """How many of them there are on the connection from that address and port."""
-        return self._granted.get((peer, port), 0)
+        return self._granted.get(caller, 0)
 
     def hop_handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handlers of calls by other services' checks, which say so in a header."""
@@ -196,7 +196,7 @@ class HealthServicer:
 
     async def _watch(self, raw: bytes, context: Context) -> None:
         name, caller = await self._read_name(raw, context), caller_of(context)
-        peer = caller[0]
+        peer = peer_in(caller)
         is_unknown = name not in self._names
         reached = self._limit_of(name, peer, is_unknown=is_unknown)
         if reached is not None:

@@ -48,7 +48,7 @@ class Extent:
 
 
 QUICK: Final = Extent(0.3, 0.5, 1, 0.5, 1_000, 5_000, 10.0, 2, compared=False)
-WHOLE: Final = Extent(4.0, 3.0, 3, 3.0, 10_000, 100_000, 150.0, 20)
+WHOLE: Final = Extent(3.0, 3.0, 3, 3.0, 10_000, 100_000, 120.0, 20)
 FULL: Final = Extent(60.0, 10.0, 5, 10.0, 10_000, 100_000, 600.0, 20)
 
 

@@ -19,7 +19,7 @@ from tests.processes import clean_environment
 
 __all__ = ["BOUND", "Endured", "endure", "shares_line", "warm_up"]
 
-BOUND: Final = 384.0
+BOUND: Final = 512.0
 """MiB that the service may have in memory in the worst moment of a flood from one address."""
 _SPARE_THREADS: Final = 4
 """Threads more that are no leak: grpc's pool keeps some, as many as there are cores and more."""
