@@ -195,25 +195,30 @@ class HealthServicer:
         return health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
 
     async def _watch(self, raw: bytes, context: Context) -> None:
+        # What is kept here is kept for each watcher, as long as it stays.
         name, caller = await self._read_name(raw, context), caller_of(context)
-        peer = peer_in(caller)
         is_unknown = name not in self._names
-        reached = self._limit_of(name, peer, is_unknown=is_unknown)
-        if reached is not None:
-            limit, details = reached
-            self.refusals.note(limit, peer, "watchers")
-            await abort(context, "RESOURCE_EXHAUSTED", details)
-        self._open.take(peer)
+        await self._refuse_beyond_limits(name, peer_in(caller), context, is_unknown=is_unknown)
+        self._open.take(peer_in(caller))
         try:
             with self._names.watch(name) as watcher:
                 follower = _Follower(watcher, caller, is_unknown=is_unknown)
                 in_time = await self._follow(follower, context)
         finally:
-            self._open.leave(peer)
+            self._open.leave(peer_in(caller))
         if in_time:
             await abort(context, "UNAVAILABLE", "the service is stopping")
         limit_is = format_duration(self._sends.timeout)
         await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit_is}")
+
+    async def _refuse_beyond_limits(
+        self, name: str, peer: str, context: Context, *, is_unknown: bool
+    ) -> None:
+        reached = self._limit_of(name, peer, is_unknown=is_unknown)
+        if reached is not None:
+            limit, details = reached
+            self.refusals.note(limit, peer, "watchers")
+            await abort(context, "RESOURCE_EXHAUSTED", details)
 
     def _limit_of(self, name: str, peer: str, *, is_unknown: bool) -> tuple[Limit, str] | None:
         """Say which limit refuses a watcher, and what it is told; None when there is a place."""

@@ -244,7 +244,7 @@ def readers(number: int, *, changes: int, compared: bool) -> Iterator[Figure]:
         ours.slowest <= other.slowest if other else None,
     )  # fmt: skip
     yield Figure(
-        "  memory of each", f"{ours.each / 1e3:.1f} kB",
+        "  memory of each", f"{ours.each / 1e3:.2f} kB",
         f"{other.each / 1e3:.1f} kB" if other else "-", f"<= {_BYTES / 1e3:g} kB",
         ours.each <= _BYTES,
     )  # fmt: skip
