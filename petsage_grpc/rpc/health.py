@@ -195,54 +195,15 @@ class HealthServicer:
         return health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
 
     async def _watch(self, raw: bytes, context: Context) -> None:
-        # What is kept here is kept for each watcher, as long as it stays.
-        name, caller = await self._read_name(raw, context), caller_of(context)
-        is_unknown = name not in self._names
-        await self._refuse_beyond_limits(name, peer_in(caller), context, is_unknown=is_unknown)
-        self._open.take(peer_in(caller))
-        try:
-            with self._names.watch(name) as watcher:
-                follower = _Follower(watcher, caller, is_unknown=is_unknown)
-                in_time = await self._follow(follower, context)
-        finally:
-            self._open.leave(peer_in(caller))
-        if in_time:
-            await abort(context, "UNAVAILABLE", "the service is stopping")
-        limit_is = format_duration(self._sends.timeout)
-        await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit_is}")
-
-    async def _refuse_beyond_limits(
-        self, name: str, peer: str, context: Context, *, is_unknown: bool
-    ) -> None:
-        reached = self._limit_of(name, peer, is_unknown=is_unknown)
-        if reached is not None:
-            limit, details = reached
-            self.refusals.note(limit, peer, "watchers")
-            await abort(context, "RESOURCE_EXHAUSTED", details)
-
-    def _limit_of(self, name: str, peer: str, *, is_unknown: bool) -> tuple[Limit, str] | None:
-        """Say which limit refuses a watcher, and what it is told; None when there is a place."""
-        if self._followers.full() or self._open.full():
-            return self._most, f"too many watchers: {self._most}"
-        if self._followers.full_for(peer) or self._open.full_for(peer):
-            limit = self._most_of_peer
-            return limit, f"too many watchers from this address: {limit}"
-        if is_unknown:
-            limit = self._most_unknown
-            if self._unknown.full_for(peer, name):
-                return limit, f"too many unknown names from this address: half of {limit}"
-            if self._unknown.full(name):
-                return limit, f"too many unknown names are watched: {limit}"
-        return None
-
-    async def _follow(self, follower: _Follower, context: Context) -> bool:
         """Send what the watcher gets until there is no more, or until it is too slow to take it.
 
         grpc.aio can not take back a message that the transport has not accepted: a watcher that is
         too slow is forgotten at once, and its call ends when it takes that message or goes away.
         """
-        in_time = True
-        self._enter(follower)
+        # What is kept here, another frame too, is kept for each watcher as long as it stays.
+        name, caller = await self._read_name(raw, context), caller_of(context)
+        await self._refuse_beyond_limits(name, peer_in(caller), context)
+        follower, in_time = self._enter(name, caller), True
         try:
             while in_time:
                 status = await follower.watcher.next()
@@ -256,17 +217,48 @@ class HealthServicer:
         except grpc.aio.BaseError as error:  # it went away with a message under way
             raise asyncio.CancelledError from error
         finally:
+            self._open.leave(follower.peer)
             if in_time:
                 self._leave(follower)
-        return in_time
+        if in_time:
+            await abort(context, "UNAVAILABLE", "the service is stopping")
+        limit_is = format_duration(self._sends.timeout)
+        await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit_is}")
 
-    def _enter(self, follower: _Follower) -> None:
+    async def _refuse_beyond_limits(self, name: str, peer: str, context: Context) -> None:
+        reached = self._limit_of(name, peer)
+        if reached is not None:
+            limit, details = reached
+            self.refusals.note(limit, peer, "watchers")
+            await abort(context, "RESOURCE_EXHAUSTED", details)
+
+    def _limit_of(self, name: str, peer: str) -> tuple[Limit, str] | None:
+        """Say which limit refuses a watcher, and what it is told; None when there is a place."""
+        if self._followers.full() or self._open.full():
+            return self._most, f"too many watchers: {self._most}"
+        if self._followers.full_for(peer) or self._open.full_for(peer):
+            limit = self._most_of_peer
+            return limit, f"too many watchers from this address: {limit}"
+        if name not in self._names:
+            limit = self._most_unknown
+            if self._unknown.full_for(peer, name):
+                return limit, f"too many unknown names from this address: half of {limit}"
+            if self._unknown.full(name):
+                return limit, f"too many unknown names are watched: {limit}"
+        return None
+
+    def _enter(self, name: str, caller: str) -> _Follower:
+        is_unknown = name not in self._names
+        follower = _Follower(self._names.watch(name), caller, is_unknown=is_unknown)
+        self._open.take(follower.peer)
         self._followers.take(follower.peer)
-        self._granted[follower.caller] += 1
-        if follower.is_unknown:
-            self._unknown.take(follower.peer, follower.watcher.name)
+        self._granted[caller] += 1
+        if is_unknown:
+            self._unknown.take(follower.peer, name)
+        return follower
 
     def _leave(self, follower: _Follower) -> None:
+        follower.watcher.leave()
         self._followers.leave(follower.peer)
         take_one(self._granted, follower.caller)
         if follower.is_unknown:
@@ -274,7 +266,6 @@ class HealthServicer:
 
     def _evict(self, follower: _Follower) -> None:
         self._leave(follower)
-        follower.watcher.leave()
         self.refusals.note(self._latest, follower.peer, "watchers", did="evicted")
 
     async def _read_name(self, raw: bytes, context: Context) -> str:
