@@ -20,8 +20,8 @@ class Calls(NamedTuple):
 
     open: int
     """How many are not over."""
-    answered: int
-    """How many are, and not because who called has gone."""
+    ended: int
+    """How many are."""
 
 
 class Traffic(NamedTuple):
@@ -46,7 +46,8 @@ def calls_of(server: int) -> Calls:
         counts = json.loads(cygrpc.channelz_get_server(server))["server"]["data"]
     except ValueError:
         return Calls(0, 0)
-    return Calls(_open(counts, "calls"), int(counts.get("callsSucceeded", 0)))
+    open_ = _open(counts, "calls")
+    return Calls(open_, int(counts.get("callsStarted", 0)) - open_)
 
 
 def traffic_of(server: int) -> Iterator[Traffic]:

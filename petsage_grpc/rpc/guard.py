@@ -24,7 +24,7 @@ _MANY_CALLS: Final = 200
 _MANY_WATCHES: Final = 500
 """Those whose memory is worth to be given back when they have left."""
 _MOVING: Final = 0.25
-"""The part of the calls taken up lately that were answered or stayed, above which a line moves."""
+"""The part of the calls taken up lately that ended or stayed, above which a line moves."""
 _PATIENCE: Final = 15.0
 """Seconds after which too many calls are too many even in a line that moves."""
 
@@ -79,8 +79,8 @@ class Guard:
         self._watched = 0
         self._pressed = math.inf
         """Since when there are too many of them under way, whosesoever."""
-        self._answered: dict[int, int] = {}
-        """How many had been answered, by the server's number."""
+        self._ended: dict[int, int] = {}
+        """How many had ended, by the server's number."""
         self._lost: dict[int, int] | None = None
         """Calls that grpc goes on counting after it has refused them, by the server's number."""
         self._stopping = threading.Event()
@@ -163,11 +163,11 @@ class Guard:
             self._lost = dict.fromkeys(list_servers(), 0)
         calls, moved = {}, {}
         for server, lost in self._lost.items():
-            open_, answered = calls_of(server)
+            open_, ended = calls_of(server)
             self._lost[server] = min(lost, open_)
             calls[server] = open_ - self._lost[server]
-            moved[server] = answered - self._answered.get(server, 0) + self._watched - before
-            self._answered[server] = answered
+            moved[server] = ended - self._ended.get(server, 0) + self._watched - before
+            self._ended[server] = ended
         now = time.monotonic()
         is_pressed = sum(calls.values()) - self._watched > most
         self._pressed = min(self._pressed, now) if is_pressed else math.inf
