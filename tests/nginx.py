@@ -62,6 +62,7 @@ class Nginx:
         self.folder = Path(tempfile.mkdtemp(prefix="nginx-"))
         self.lines: list[str] = []
         self._servers: list[str] = []
+        self._ports: set[int] = set()
         self._more = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -73,7 +74,9 @@ class Nginx:
 
     def add(self, settings: str, *, tls: tuple[Path, Path] | None = None) -> int:
         """Have it listen on one more port, before it is started; return the port."""
-        port = faults.free_port()
+        while (port := faults.free_port()) in self._ports:  # it is not taken before the start
+            pass
+        self._ports.add(port)
         if tls is not None:
             settings = f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};\n{settings}"
         listen = f"{faults.HOST}:{port}{' ssl' if tls else ''}"

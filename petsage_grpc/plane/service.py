@@ -137,11 +137,11 @@ class Service:
             _log.warning("%s", risk)
         if self._certificates is not None:
             self._certificates.start()
+        self.plane.monitor.start()  # before a call is answered, or it would be told of no check
         for server in self._servers:
             await server.start()
         if self._hosted is not None:
             self._hosted.begin(self.plane)
-        self.plane.monitor.start()
 
     def request_stop(self) -> None:
         """Begin to drain; asked a second time, stop at once."""
