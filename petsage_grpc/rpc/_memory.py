@@ -2,8 +2,45 @@
 
 import ctypes
 import gc
+from typing import Final
 
-__all__ = ["trim_memory"]
+__all__ = ["Tidier", "trim_memory"]
+
+_MANY_WATCHES: Final = 500
+"""Those whose memory is worth to be given back when they have left."""
+_FEW_WATCHES: Final = 50
+"""As many may come and go between two looks where all is quiet."""
+_QUIET_LOOKS: Final = 3
+"""Looks in a row at which all is quiet, until a crowd or a flood is over."""
+
+
+class Tidier:
+    """Gives back what a crowd or a flood needed, once it is over."""
+
+    def __init__(self) -> None:
+        self._most = 0  # since memory was given back last
+        self._held = 0
+        self._quiet = 0
+        self._crowded = False
+        self._untidy = False
+
+    def look(self, held: int, *, is_busy: bool, hung_up: bool) -> None:
+        """Look, some times a second.
+
+        Args:
+            held: watches that there are.
+            is_busy: whether many calls have come since the last look.
+            hung_up: whether somebody has been hung up on since.
+        """
+        self._most = max(self._most, held)
+        self._crowded = self._crowded or hung_up or self._most - held >= _MANY_WATCHES
+        self._untidy = self._untidy or is_busy or self._crowded
+        is_quiet = not is_busy and not hung_up and abs(held - self._held) < _FEW_WATCHES
+        self._quiet = self._quiet + 1 if is_quiet else 0
+        self._held = held
+        if self._untidy and self._quiet >= _QUIET_LOOKS:
+            trim_memory(collect=self._crowded)
+            self._most, self._untidy, self._crowded = held, False, False
 
 
 def trim_memory(*, collect: bool) -> None:

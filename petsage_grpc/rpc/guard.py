@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
-from petsage_grpc.rpc._memory import trim_memory
+from petsage_grpc.rpc._memory import Tidier
 from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
 from petsage_grpc.rpc.limits import Limit, Refusals
 
@@ -21,8 +21,6 @@ _PAUSE: Final = 10.0
 """How much more time than a look needs the pause is after it, where all is well."""
 _MANY_CALLS: Final = 200
 """Calls after which it looks at once, and at what is under way."""
-_MANY_WATCHES: Final = 500
-"""Those whose memory is worth to be given back when they have left."""
 _MOVING: Final = 0.25
 """The part of the calls taken up lately that ended or stayed, above which a line moves."""
 _PATIENCE: Final = 15.0
@@ -109,7 +107,7 @@ class Guard:
             self._thread = None
 
     def _run(self) -> None:
-        pause, most, untidy, hung_up = _LOOKS_AGAIN, 0, False, False
+        pause, tidier = _LOOKS_AGAIN, Tidier()
         while not self._stopping.wait(pause):
             is_busy = self._wake.wait(_LOOKS_EVERY - _LOOKS_AGAIN)
             self._wake.clear()
@@ -117,13 +115,7 @@ class Guard:
             closed = self.look()
             spent = time.thread_time() - begun
             pause = _LOOKS_AGAIN if closed else max(_LOOKS_AGAIN, _PAUSE * spent)
-            held = self._watches.held
-            most = max(most, held)
-            hung_up = hung_up or closed > 0
-            untidy = untidy or is_busy or hung_up or most - held >= _MANY_WATCHES
-            if untidy and not is_busy and not closed:
-                trim_memory(collect=most - held >= _MANY_WATCHES or hung_up)
-                most, untidy, hung_up = held, False, False
+            tidier.look(self._watches.held, is_busy=is_busy, hung_up=closed > 0)
 
     def look(self) -> int:
         """Close what is too much; return how many connections that were."""

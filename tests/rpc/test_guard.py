@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from petsage_grpc.rpc import guard as module
+from petsage_grpc.rpc import _memory
 from petsage_grpc.rpc._channelz import calls_of, list_servers
 from petsage_grpc.rpc._sockets import Connections, list_descriptors
 from petsage_grpc.rpc.guard import Guard, Watches
@@ -195,37 +195,12 @@ async def test_the_memory_of_a_crowd_of_calls_is_given_back_when_it_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = threading.Event()
-    monkeypatch.setattr(module, "trim_memory", lambda **_: given.set())
+    monkeypatch.setattr(_memory, "trim_memory", lambda **_: given.set())
     async with limited() as made:
         guarded = Guarded(made)
         guarded.guard.start(guarded.connections)
         for _ in range(CAME):
             guarded.guard.came()
-        assert await asyncio.to_thread(given.wait, 10)
-        guarded.guard.stop()
-
-
-async def test_the_memory_of_many_watches_is_given_back_when_they_have_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given, watches = threading.Event(), Granted()
-    monkeypatch.setattr(module, "trim_memory", lambda **_: given.set())
-    async with limited() as made:
-        guarded = Guarded(made, watches)
-        watches.held = 1000
-        guarded.guard.start(guarded.connections)
-        looked = threading.Event()
-
-        def look() -> int:
-            looked.set()
-            return 0
-
-        monkeypatch.setattr(guarded.guard, "look", look)
-        assert await asyncio.to_thread(looked.wait, 10)
-        looked.clear()
-        assert await asyncio.to_thread(looked.wait, 10)
-        assert not given.is_set()
-        watches.held = 10
         assert await asyncio.to_thread(given.wait, 10)
         guarded.guard.stop()
 
