@@ -193,7 +193,9 @@ def main() -> int:
         if "conformance" in parts:
             wrong += _conformance(extent, folder)
         if "mixed" in parts:
-            wrong += _write_figures([lambda: mixed(folder, extent.mixed, extent.restarts)])
+            wrong += _write_figures(
+                [lambda: mixed(folder, extent.mixed, extent.restarts, timed=extent.rounds > 1)]
+            )
     print(f"\n{wrong} wrong, after {time.monotonic() - begun:.0f} s")
     return 1 if wrong else 0
 

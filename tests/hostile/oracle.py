@@ -76,15 +76,19 @@ class Oracle:
             self.changes(name)
         forced = [*self._forced()]
         for answer in self.answers:
-            if answer.said not in (SERVING, NOT_SERVING):
-                if any(a <= answer.begun and answer.ended <= b for a, b in self._lives):
-                    yield f"{answer.name}: {answer.said}"
-                continue
             for name, begun, ended, status in forced:
-                other = name == answer.name and status != answer.said
+                known = name == answer.name and answer.said in (SERVING, NOT_SERVING)
+                other = known and status != answer.said
                 if other and answer.concerns(begun, ended):
                     late = min(answer.ended, ended) - begun
                     yield f"{name} was told {answer.said} {late:.2f} s beyond the bound"
+
+    def missed(self) -> Iterator[str]:
+        """Find what was asked while the service was there, and not answered in time."""
+        for answer in self.answers:
+            if answer.said not in (SERVING, NOT_SERVING):
+                if any(a <= answer.begun and answer.ended <= b for a, b in self._lives):
+                    yield f"{answer.name}: {answer.said}"
 
     def _forced(self) -> Iterator[tuple[str, float, float, str]]:
         """Find the time spans in which only one status is right."""

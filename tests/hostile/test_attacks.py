@@ -69,6 +69,9 @@ class TestTheOracle:
         assert self.wrong(1.0, 19.0, "SERVING", throughout=True)
         assert not self.wrong(1.0, 11.0, "SERVING", throughout=True)
 
-    def test_no_answer_is_wrong_but_while_it_restarts(self) -> None:
-        assert self.wrong(5.0, 5.1, "UNAVAILABLE")
-        assert not self.wrong(19.9, 20.1, "UNAVAILABLE")
+    @pytest.mark.parametrize(("begun", "ended", "missed"), [(5.0, 5.1, 1), (19.9, 20.1, 0)])
+    def test_no_answer_is_missed_but_while_it_restarts(
+        self, begun: float, ended: float, missed: int
+    ) -> None:
+        assert not self.wrong(begun, ended, "UNAVAILABLE")
+        assert len([*self.oracle.missed()]) == missed
