@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import grpc.aio
 
@@ -21,6 +22,9 @@ from petsage_grpc.settings import Settings
 from petsage_grpc.settings_listen import parse_listen
 
 __all__ = ["Server"]
+
+_BINDS_AGAIN: Final = 0.05
+"""Seconds until it is tried again to take an address that was ours."""
 
 
 class Server:
@@ -73,6 +77,7 @@ class Server:
             )
         )  # fmt: skip
         self._lanes = [self._make_lane(shared=False)]
+        self._keepers: list[asyncio.Task[None]] = []
 
     def bind(self, listen: Iterable[str], setting: str) -> None:
         """Take every address; it answers there once it is started.
@@ -97,8 +102,9 @@ class Server:
     async def start(self) -> None:
         """Answer from now on."""
         async with self._starting:
-            for lane in self._lanes:
+            for number, lane in enumerate(self._lanes):
                 await lane.start()
+                self._keepers.append(asyncio.create_task(self._keep(number)))
         self._guard.start(self._connections)
 
     async def stop(self, grace: float | None) -> None:
@@ -108,20 +114,49 @@ class Server:
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
         await asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
+        await asyncio.gather(*self._keepers)
 
     def _make_lane(self, *, shared: bool) -> grpc.aio.Server:
         lane = grpc.aio.server(options=[*self._options, ("grpc.so_reuseport", int(shared))])
         lane.add_generic_rpc_handlers(self._handlers)
         return lane
 
+    async def _keep(self, number: int) -> None:
+        """Put another lane in the place of each that ends before its time.
+
+        grpc.aio ends a server that gets a path which is not UTF-8.
+        """
+        while not self._stopping.is_set():
+            with contextlib.suppress(Exception):
+                await self._lanes[number].wait_for_termination()
+            while not self._stopping.is_set():
+                lane = self._make_lane(shared=len(self._lanes) > 1)
+                try:
+                    self._bind_again(lane, with_unix=number == 0)
+                except BindError:  # the old one has not yet given it back
+                    await asyncio.sleep(_BINDS_AGAIN)
+                    continue
+                self._lanes[number] = lane
+                async with self._starting:
+                    if not self._stopping.is_set():
+                        await lane.start()
+                break
+
     def _bind_lane(self) -> grpc.aio.Server:
-        """Make one more on the same ports; those of unix can not be shared."""
+        """Make one more on the same ports."""
         lane = self._make_lane(shared=True)
-        for address in self.addresses:
-            if parse_listen(address)[1] > 0:
-                with contextlib.suppress(BindError):  # who would have met this one meets another
-                    self._add_port(lane, address, address)
+        with contextlib.suppress(BindError):  # who would have met this one meets another
+            self._bind_again(lane, with_unix=False)
         return lane
+
+    def _bind_again(self, lane: grpc.aio.Server, *, with_unix: bool) -> None:
+        """Take the addresses for one more lane; those of unix can not be shared."""
+        for address in self.addresses:
+            host, port = parse_listen(address)
+            if port > 0:
+                self._add_port(lane, address, address)
+            elif with_unix:
+                self._add_port(lane, address, f"unix:{host}")
 
     def _bind(self, address: str, places: list[str]) -> list[str]:
         (first,) = self._lanes

@@ -212,6 +212,19 @@ def _wrong_requests(field: Field) -> None:
 
 
 @_attack
+def _wrong_paths(field: Field) -> None:
+    """Call a path that is not UTF-8."""
+    path = encode([("x", "/PATH")])[-6:]
+    block = encode(grpc_headers("/PATH")).replace(path, b"\x03/\xff\xfe")
+    with field.dial() as peer:
+        peer.begin()
+        peer.call(block)
+        field.count += 1
+        field.wait(0.01)
+        peer.drain()
+
+
+@_attack
 def _garbage(field: Field) -> None:
     with field.dial() as peer:
         if random.random() < 0.5:

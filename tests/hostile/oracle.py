@@ -86,9 +86,9 @@ class Oracle:
     def missed(self) -> Iterator[str]:
         """Find what was asked while the service was there, and not answered in time."""
         for answer in self.answers:
-            if answer.said not in (SERVING, NOT_SERVING):
-                if any(a <= answer.begun and answer.ended <= b for a, b in self._lives):
-                    yield f"{answer.name}: {answer.said}"
+            lived = any(a <= answer.begun and answer.ended <= b for a, b in self._lives)
+            if lived and answer.said not in (SERVING, NOT_SERVING):
+                yield f"{answer.name}: {answer.said}"
 
     def _forced(self) -> Iterator[tuple[str, float, float, str]]:
         """Find the time spans in which only one status is right."""

@@ -1,6 +1,8 @@
 """The calls of one address do not wait in the line of another."""
 
+import asyncio
 import contextlib
+import logging
 import socket
 from collections import Counter
 from pathlib import Path
@@ -10,8 +12,10 @@ import pytest
 from petsage_grpc.errors import BindError
 from petsage_grpc.rpc import _lanes
 from petsage_grpc.rpc._channelz import list_servers, traffic_of
+from petsage_grpc.rpc._grpc_log import keep_callers_out_of_the_log
 from petsage_grpc.rpc._lanes import LANES
 from petsage_grpc.settings import Settings
+from tests.hostile.attacks import attack
 from tests.rpc.conftest import SERVING
 from tests.rpc.limited import CHECK, Caller, Limited, limited
 
@@ -20,6 +24,9 @@ pytestmark = pytest.mark.skipif(
 )
 PEERS = [f"127.0.0.{number}" for number in range(1, 41)]
 CALLS = 400
+TOLD = (
+    "a peer sent a path that is not UTF-8: its server had to begin again, and others' calls ended"
+)
 
 
 def lanes_of(made: Limited) -> dict[str, set[int]]:
@@ -113,3 +120,22 @@ async def test_a_server_that_stops_gives_its_port_back_on_every_lane() -> None:
         host, _, port = made.address.rpartition(":")
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind((host, int(port)))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_path_that_is_not_utf_8_ends_no_port(
+    alone: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if alone:
+        monkeypatch.setattr(_lanes, "_set", lambda *_: False)
+    keep_callers_out_of_the_log()
+    async with limited() as made:
+        listeners = made.server._connections.listeners
+        before = len(listeners())
+        assert await asyncio.to_thread(attack, "wrong-paths", made.address, 1.0) > 2
+        while len(listeners()) < before:
+            await asyncio.sleep(0)
+        assert await made.check() == SERVING
+    told = {record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING}
+    assert told <= {TOLD}
+    assert not any(record.exc_info for record in caplog.records)
