@@ -58,7 +58,7 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     written = {
         form: shown
         for secret, shown in secrets.items()
-        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), str.__repr__(secret)[1:-1])
     }
     for form in sorted(written, key=len, reverse=True):
         if len(form) > _WORD:

@@ -102,6 +102,7 @@ class Plane:
             instance=instance,
             with_details=make_authorizer(settings, self.clock, self.refusals),
             refused=self.refusals.counts,
+            redact=self.redact,
             features={f.name: FeatureTold(f.message, f.depends) for f in features},
         )
 

@@ -16,12 +16,10 @@ _SO_ATTACH_REUSEPORT_CBPF: Final = 51
 _LIBC: Final = ctypes.PyDLL(None)
 
 # Instructions of the classic packet filter, and where it finds what is not of the segment itself.
-_LOAD, _TO_X, _XOR_X, _XOR, _TIMES, _SHIFT, _RETURN = 0x20, 0x07, 0xAC, 0xA4, 0x24, 0x74, 0x16
+_LOAD, _TO_X, _ADD_X, _ADD, _TIMES, _SHIFT, _RETURN = 0x20, 0x07, 0x0C, 0x04, 0x24, 0x74, 0x16
 _JUMP, _IF_EQUAL = 0x05, 0x15
 _PROTOCOL, _NETWORK, _IPV6 = 0xFFFFF000, 0xFFF00000, 0x86DD
 _IPV4_SOURCE, _IPV6_SOURCE = _NETWORK + 12, _NETWORK + 8
-_GOLDEN: Final = 0x9E3779B1
-"""An odd number whose multiples are spread well over 32 bits."""
 
 _Instruction = tuple[int, int, int, int]
 
@@ -53,18 +51,28 @@ def _set(descriptor: int, option: int, value: bytes) -> bool:
 
 
 def _program() -> list[_Instruction]:
-    """Make the filter that numbers the server: a hash of the address that nobody can foresee."""
-    ipv6: list[_Instruction] = [(_LOAD, 0, 0, _IPV6_SOURCE)]
+    """Make the filter that numbers the server: a hash of the address that nobody can foresee.
+
+    Each word of the address is multiplied by an odd number of its own that nobody knows.
+    """
+    ipv6 = [_load(0), _times()]
     for word in (4, 8, 12):
-        ipv6 += [(_TO_X, 0, 0, 0), (_LOAD, 0, 0, _IPV6_SOURCE + word), (_XOR_X, 0, 0, 0)]
+        ipv6 += [(_TO_X, 0, 0, 0), _load(word), _times(), (_ADD_X, 0, 0, 0)]
+    ipv4 = [(_LOAD, 0, 0, _IPV4_SOURCE), _times(), (_JUMP, 0, 0, len(ipv6))]
     return [
         (_LOAD, 0, 0, _PROTOCOL),
-        (_IF_EQUAL, 2, 0, _IPV6),
-        (_LOAD, 0, 0, _IPV4_SOURCE),
-        (_JUMP, 0, 0, len(ipv6)),
+        (_IF_EQUAL, len(ipv4), 0, _IPV6),
+        *ipv4,
         *ipv6,
-        (_XOR, 0, 0, secrets.randbits(32)),
-        (_TIMES, 0, 0, _GOLDEN),
+        (_ADD, 0, 0, secrets.randbits(32)),
         (_SHIFT, 0, 0, 33 - LANES.bit_length()),
         (_RETURN, 0, 0, 0),
     ]
+
+
+def _load(word: int) -> _Instruction:
+    return (_LOAD, 0, 0, _IPV6_SOURCE + word)
+
+
+def _times() -> _Instruction:
+    return (_TIMES, 0, 0, secrets.randbits(32) | 1)

@@ -1,9 +1,10 @@
 """Finds the connections to our ports among the descriptors of this process, and ends one."""
 
-import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import resource
 import socket
 import stat
 import sys
@@ -86,8 +87,9 @@ class Connections:
         something else: a descriptor of our own, once it is known what that is, stays what it is.
         """
         own = _LIBC.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
-        if own < 0:
-            return False
+        if own < 0:  # it is gone, or there can be no more of them: then this is the way out
+            is_it = self._read(descriptor) == connection
+            return is_it and _LIBC.shutdown(descriptor, socket.SHUT_RDWR) == 0
         is_it = self._read(own) == connection
         if is_it:
             _LIBC.shutdown(own, socket.SHUT_RDWR)
@@ -120,7 +122,9 @@ def _name(ask: Callable[..., int], descriptor: int) -> tuple[str, int] | None:
 
 
 def list_descriptors() -> list[int]:
-    """List the descriptors of this process; none where it can have no more."""
-    with contextlib.suppress(OSError):  # too many are open to open another
+    """List the descriptors of this process; all that it may have, when it can open no more."""
+    try:
         return [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208 -- there are many
-    return []
+    except OSError as error:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return list(range(most)) if error.errno == errno.EMFILE else []

@@ -1,6 +1,6 @@
 """Keeps one peer from taking all connections or all memory: grpc has no such limit for each."""
 
-import math
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -23,8 +23,12 @@ _MANY_CALLS: Final = 200
 """Calls after which it looks at once, and at what is under way."""
 _MOVING: Final = 0.25
 """The part of the calls taken up lately that ended or stayed, above which a line moves."""
+_BELIEVES: Final = 5.0
+"""Seconds for which it is believed how many calls grpc has lost count of."""
 _PATIENCE: Final = 15.0
 """Seconds after which too many calls are too many even in a line that moves."""
+
+_log = logging.getLogger("petsage_grpc.limits")
 
 
 class Watches(Protocol):
@@ -75,12 +79,16 @@ class Guard:
         self._seen = 0
         """How many calls had come when those under way were looked at last, and watches granted."""
         self._watched = 0
-        self._pressed = math.inf
-        """Since when there are too many of them under way, whosesoever."""
+        self._pressed: dict[int, float] = {}
+        """Since when a server has too many of them under way, whosesoever, by its number."""
         self._ended: dict[int, int] = {}
         """How many had ended, by the server's number."""
-        self._lost: dict[int, int] | None = None
-        """Calls that grpc goes on counting after it has refused them, by the server's number."""
+        self._servers: list[int] | None = None
+        self._lost: dict[int, tuple[int, float]] = {}
+        """Calls that grpc goes on counting after it has refused them, by the server's number.
+
+        And until when that is believed: calls of whom we hung up on look the same for a while.
+        """
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,10 +120,19 @@ class Guard:
             is_busy = self._wake.wait(_LOOKS_EVERY - _LOOKS_AGAIN)
             self._wake.clear()
             begun = time.thread_time()
-            closed = self.look()
+            closed = self._try_to_look()
             spent = time.thread_time() - begun
             pause = _LOOKS_AGAIN if closed else max(_LOOKS_AGAIN, _PAUSE * spent)
             tidier.look(self._watches.held, is_busy=is_busy, hung_up=closed > 0)
+
+    def _try_to_look(self) -> int:
+        try:
+            return self.look()
+        except Exception:  # noqa: BLE001 -- without it no limit would be kept from then on
+            _log.exception(
+                "the limits of each address could not be looked at, and are not kept now"
+            )
+            return 0
 
     def look(self) -> int:
         """Close what is too much; return how many connections that were."""
@@ -147,43 +164,41 @@ class Guard:
         """Hang up on each peer that has too many calls under way, unless they are a crowd."""
         most, came = self._most_calls, self._came - self._seen
         self._watched = min(self._watched, self._watches.granted)
-        if most is None or (came < min(_MANY_CALLS, most) and self._pressed == math.inf):
+        if most is None or (came < min(_MANY_CALLS, most) and not self._pressed):
             return 0
         self._seen += came
         before, self._watched = self._watched, self._watches.granted
-        if self._lost is None:
-            self._lost = dict.fromkeys(list_servers(), 0)
-        calls, moved = {}, {}
-        for server, lost in self._lost.items():
+        if self._servers is None:
+            self._servers = list_servers()
+        now, closed = time.monotonic(), 0
+        for server in [*self._servers]:
             open_, ended = calls_of(server)
-            self._lost[server] = min(lost, open_)
-            calls[server] = open_ - self._lost[server]
-            moved[server] = ended - self._ended.get(server, 0) + self._watched - before
+            moved = ended - self._ended.get(server, 0) + self._watched - before
             self._ended[server] = ended
-        now = time.monotonic()
-        is_pressed = sum(calls.values()) - self._watched > most
-        self._pressed = min(self._pressed, now) if is_pressed else math.inf
-        is_late = now - self._pressed > _PATIENCE
-        return sum(
-            self._look_at_traffic(server, open_, most, self._lost)
-            for server, open_ in calls.items()
-            if is_pressed and open_ > most and (is_late or moved[server] <= _MOVING * came)
-        )
+            lost, until = self._lost.get(server, (0, 0.0))
+            if open_ - (lost if now < until else 0) - self._watched <= most:
+                self._pressed.pop(server, None)
+                continue
+            is_late = now - self._pressed.setdefault(server, now) > _PATIENCE
+            if is_late or moved <= _MOVING * came:
+                closed += self._look_at_traffic(server, open_, most, now)
+        return closed
 
-    def _look_at_traffic(self, server: int, calls: int, most: int, lost: dict[int, int]) -> int:
+    def _look_at_traffic(self, server: int, open_: int, most: int, now: float) -> int:
         found = self._connections.find(list_descriptors())
         peers: dict[str, list[tuple[int, Connection]]] = {}
         for traffic in traffic_of(server):
             connection = Connection(*traffic[:4])
             if not self._connections.are_at(connection.address, connection.port):
-                del lost[server]  # it is none of ours
+                assert self._servers is not None
+                self._servers.remove(server)  # it is none of ours
+                self._pressed.pop(server, None)
                 return 0
-            caller = f"{connection.peer}:{connection.peer_port}"
-            granted = self._watches.granted_to(caller)
+            granted = self._watches.granted_to(f"{connection.peer}:{connection.peer_port}")
             peers.setdefault(connection.peer, []).append((traffic.calls - granted, connection))
-            calls -= traffic.calls
+            open_ -= traffic.calls
             time.sleep(0)  # or the server would wait for the interpreter until all are read
-        lost[server] += max(0, calls)
+        self._lost[server] = max(0, open_), now + _BELIEVES
         limit = Limit("max_calls_per_peer", most)
         return sum(
             self._close(_worst(connections, most), found, peer, limit)

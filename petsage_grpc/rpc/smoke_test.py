@@ -50,6 +50,7 @@ class SmokeTestServicer:
         with_details: whether callers are told why a check fails, or what says so of each of them.
         features: what can be asked for besides the whole backend.
         refused: says how often each limit has been reached, by its setting.
+        redact: replaces what all checks hide in a text.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class SmokeTestServicer:
         with_details: bool | Authorizer,
         features: Mapping[str, FeatureTold] | None = None,
         refused: Callable[[], Mapping[str, int]] = dict,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._monitor = monitor
         self._clock = clock
@@ -70,6 +72,7 @@ class SmokeTestServicer:
         self._with_details = with_details
         self._features = dict(sorted((features or {}).items()))
         self._refused = refused
+        self._redact = redact
         self._kept: dict[tuple[str, bool], tuple[Report, bytes]] = {}
         self._constant = SmokeTestResponse(
             features=self._features,
@@ -160,6 +163,15 @@ class SmokeTestServicer:
             overrides=[name_override(o, with_detail=with_details) for o in report.overrides],
         )
         response.MergeFrom(self._constant)
+        for result in response.checks:  # a check knows its own secrets, and may repeat another's
+            result.message, result.detail = (
+                self._redact(result.message),
+                self._redact(result.detail),
+            )
+            for turned in result.history:
+                turned.detail = self._redact(turned.detail)
+        for override in response.overrides:
+            override.reason = self._redact(override.reason)
         return response.SerializeToString()
 
     def _describe(self, feature: str, health: Health, report: Report) -> str:
