@@ -12,6 +12,7 @@ import pytest
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.text import redact
 from petsage_grpc.plane.logs import LogPipeline, Redactor
+from petsage_grpc.settings_references import Text
 
 PATIENCE = 20.0
 
@@ -22,6 +23,12 @@ def root_level() -> Iterator[None]:
     level = root.level
     yield
     root.setLevel(level)
+
+
+def test_a_secret_from_a_variable_is_found_as_a_repr_writes_it() -> None:
+    secret = "pa'ss\"wo\\rd"
+    text = f"refused {secret!r} and {secret}"
+    assert redact(text, {Text(secret, "${PASSWORD}"): "***"}) == "refused '***' and ***"
 
 
 def test_what_is_logged_comes_out_at_the_stream() -> None:

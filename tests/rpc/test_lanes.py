@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -139,3 +140,29 @@ async def test_a_path_that_is_not_utf_8_ends_no_port(
     told = {record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING}
     assert told <= {TOLD}
     assert not any(record.exc_info for record in caplog.records)
+
+
+def lane_by(program: list[_lanes._Instruction], address: str) -> int:
+    """Say which lane the filter's arithmetic gives an address, as the kernel works it out."""
+    packed = ipaddress.ip_address(address).packed
+    words = [int.from_bytes(packed[at : at + 4], "big") for at in range(0, len(packed), 4)]
+    factors = [value for code, _, _, value in program if code == _lanes._TIMES]
+    factors = factors[:1] if len(words) == 1 else factors[1:]
+    (addend,) = [value for code, _, _, value in program if code == _lanes._ADD]
+    total = sum(word * factor for word, factor in zip(words, factors, strict=True)) + addend
+    return (total % 2**32) >> (33 - LANES.bit_length())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("10.0.0.1", "10.0.0.0"),
+        ("10.0.0.1", "10.0.0.145"),
+        ("2001:db8:1::10", "2001:db8:bad:cafe::bac:caee"),
+        ("2001:db8::1", "2001:db8::2"),
+    ],
+)
+def test_nobody_can_choose_to_share_the_line_of_another(one: str, other: str) -> None:
+    programs = [_lanes._program() for _ in range(2000)]
+    shared = sum(lane_by(program, one) == lane_by(program, other) for program in programs)
+    assert shared < 2 * len(programs) / LANES * 1.5

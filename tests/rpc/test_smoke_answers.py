@@ -132,3 +132,19 @@ async def test_of_many_broken_checks_only_some_are_named(clock: ManualClock) -> 
     assert answer.message.endswith("c8, c9 and 2 more.")
     assert len(answer.checks) == 12
     await bench.monitor.stop()
+
+
+async def test_what_any_check_hides_is_in_no_detail_and_no_message(
+    bench: Bench, clock: ManualClock
+) -> None:
+    bench.servicer = SmokeTestServicer(
+        bench.monitor, clock, message=WELL, version="1", instance="i", with_details=True,
+        redact=lambda text: text.replace("broken", "***"),
+    )  # fmt: skip
+    bench.checks["db"].failing = True
+    bench.monitor.start()
+    await settle()
+    db, _ = (await bench.ask()).checks
+    assert "***" in db.detail
+    assert "***" in db.history[-1].detail
+    assert "broken" not in str(db)

@@ -1,6 +1,7 @@
 """Connections are found among the descriptors of a process, and nothing else is touched."""
 
 import contextlib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -75,3 +76,21 @@ def test_those_of_a_unix_socket_can_not_be_found() -> None:
     connections = Connections(["unix:/run/petsage.sock"])
     assert not connections.can_be_found
     assert connections.listeners() == []
+
+
+def test_when_no_more_can_be_opened_connections_are_found_and_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_many(_: object) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        with socket.create_connection((host, port)) as peer, listener.accept()[0]:
+            connections = Connections([f"{host}:{port}"])
+            monkeypatch.setattr("petsage_grpc.rpc._sockets.os.listdir", too_many)
+            monkeypatch.setattr("petsage_grpc.rpc._sockets._LIBC.fcntl", lambda *_: -1)
+            found = connections.find(list_descriptors())
+            (connection,) = [one for one in found if one.peer_port == peer.getsockname()[1]]
+            assert connections.close(found[connection], connection)
+            assert peer.recv(1) == b""
