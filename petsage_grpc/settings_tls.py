@@ -219,8 +219,11 @@ def _is_certificate(content: bytes) -> bool:
 
     end = b"-----END CERTIFICATE-----"
     begin = b"-----BEGIN CERTIFICATE-----"
+    *pieces, rest = content.split(end)
+    if not pieces or begin in rest:  # only half of it is there
+        return False
     try:
-        for piece in content.split(end)[:-1]:
+        for piece in pieces:
             pem = begin + piece.partition(begin)[2] + end
             der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)

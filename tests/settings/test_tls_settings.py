@@ -130,6 +130,14 @@ def test_a_file_that_can_not_be_used_is_named_with_the_reason(
     assert "name a file" in message
 
 
+@pytest.mark.parametrize("part", [0.3, 0.7])
+def test_half_a_certificate_is_not_blamed_on_the_key(files: dict[str, str], part: float) -> None:
+    path = Path(files["tls_cert"])
+    whole = path.read_text()
+    path.write_text(whole[: int(part * len(whole))])
+    assert refused(**files).startswith(f"argument tls_cert: {files['tls_cert']!r} is broken")
+
+
 def test_a_path_that_can_be_none_is_refused(files: dict[str, str]) -> None:
     assert "can not be read" in refused(**files | {"tls_key": "a\0b"})
 

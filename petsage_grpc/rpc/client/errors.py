@@ -26,7 +26,8 @@ class AddressError(ClientError, ValueError):
     """
 
     def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f'"{address}" is no address: {reason}')
+        shown = f"***@{address.rpartition('@')[2]}" if "@" in address else address
+        super().__init__(f'"{shown}" is no address: {reason}')
         self.address = address
         self.reason = reason
 

@@ -105,3 +105,10 @@ def test_a_look_up_that_hangs_does_not_outlast_the_timeout(monkeypatch: pytest.M
 
     assert error.timed_out
     assert error.reason == 'the look-up of host "slow.invalid" got no answer'
+
+
+def test_a_password_that_is_no_part_of_an_address_is_not_repeated() -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_address("cat:hunter2hunter2@host:1")
+    assert "hunter2" not in str(caught.value)
+    assert '"***@host:1" is no address' in str(caught.value)
