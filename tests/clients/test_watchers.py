@@ -6,30 +6,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.clients.conftest import CHECK, Client, Follower, find
 from tests.processes import PATIENCE, Served, served, settings_file
 
 Follow = Callable[..., Follower]
-
-
-def resident_memory(process: Served) -> int:
-    """Say how many kB of memory a process has now."""
-    status = Path(f"/proc/{process.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-
-
-def settled_memory(process: Served) -> int:
-    """Wait until what a crowd needed has been given back, and say what is left."""
-    before, same = resident_memory(process), 0
-    while same < 20:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.process.wait(0.1)
-        now = resident_memory(process)
-        same = same + 1 if now == before else 0
-        before = now
-    return before
 
 
 def test_two_thousand_watchers_at_once_all_get_their_first_status(
@@ -40,25 +20,6 @@ def test_two_thousand_watchers_at_once_all_get_their_first_status(
         "received": 2000, "failed": 0, "statuses": {"SERVING": 2000}, "codes": {},
     }  # fmt: skip
     assert crowd.process.wait(PATIENCE) == 0
-
-
-def test_a_crowd_of_watchers_of_unknown_names_leaves_nothing_behind(follow: Follow) -> None:
-    # As `make serve` does: Python's own allocator can not give back what is in small pieces.
-    with served(PYTHONMALLOC="malloc") as process:
-        process.wait_for("check disk is passing")
-
-        def come_and_go(watchers: int) -> int:
-            crowd = follow(
-                process.address, "-service", "unknown", "-distinct", "-watchers", str(watchers),
-                "-connections", "10", "-until-first",
-            )  # fmt: skip
-            assert crowd.event("first")["statuses"] == {"SERVICE_UNKNOWN": watchers}
-            assert crowd.process.wait(PATIENCE) == 0
-            return settled_memory(process)
-
-        before = come_and_go(50)  # what watching needs at all is in memory then
-        # On a busy machine some of it may be kept until the next crowd; a leak would only grow.
-        assert any(come_and_go(3000) < 1.1 * before for _ in range(3))
 
 
 def test_each_watcher_sees_each_change_once(follow: Follow, tmp_path: Path) -> None:
