@@ -119,8 +119,7 @@ def _serve(settings: "Settings", signals: _Signals) -> None:
 
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
-        ports = 1 + bool(settings.probe_listen) + settings.has_features
-        raise_file_limit(ports * settings.max_connections)
+        raise_file_limit(settings.max_connections)
         try:
             with asyncio.Runner(loop_factory=PlaneLoop) as runner:
                 runner.run(live())

@@ -123,8 +123,12 @@ class Service:
         """Where Check alone is answered, without TLS."""
         return self._probe_server.addresses if self._probe_server is not None else ()
 
-    async def start(self) -> None:
-        """Listen, and start the checks. Raises BindError when an address can not be had."""
+    async def start(self, *, introduces: bool = False) -> None:
+        """Listen, and start the checks. Raises BindError when an address can not be had.
+
+        Args:
+            introduces: whether it says where it listens, what it checks and how to ask it.
+        """
         try:
             if self._probe_server is not None:
                 self._probe_server.bind(self.settings.probe_listen, _PROBE_OPTION)
@@ -137,6 +141,8 @@ class Service:
             _log.warning("%s", risk)
         if self._certificates is not None:
             self._certificates.start()
+        if introduces:  # the ports are bound: who connects now is answered in a moment
+            self._introduce()
         self.plane.monitor.start()  # before a call is answered, or it would be told of no check
         for server in self._servers:
             await server.start()
@@ -154,8 +160,7 @@ class Service:
 
         Raises BindError when an address can not be had.
         """
-        await self.start()
-        self._introduce()
+        await self.start(introduces=True)
         await self._stop_requested.wait()
         started, settings = self.plane.clock.now(), self.settings
         self.plane.monitor.drain()

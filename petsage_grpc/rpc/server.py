@@ -114,7 +114,7 @@ class Server:
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
         await asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
-        await asyncio.gather(*self._keepers)
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     def _make_lane(self, *, shared: bool) -> grpc.aio.Server:
         lane = grpc.aio.server(options=[*self._options, ("grpc.so_reuseport", int(shared))])
