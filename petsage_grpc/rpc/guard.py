@@ -77,13 +77,15 @@ class Guard:
         self._known: frozenset[Connection] = frozenset()
         self._came = 0
         self._seen = 0
-        """How many calls had come when those under way were looked at last, and watches granted."""
+        """How many calls had come when those under way were looked at last."""
         self._watched = 0
+        """How many watches were granted then."""
         self._pressed: dict[int, float] = {}
         """Since when a server has too many of them under way, whosesoever, by its number."""
         self._ended: dict[int, int] = {}
         """How many had ended, by the server's number."""
         self._servers: list[int] | None = None
+        """Those that may be ours, by their numbers; None when they have to be looked for."""
         self._lost: dict[int, tuple[int, float]] = {}
         """Calls that grpc goes on counting after it has refused them, by the server's number.
 
@@ -98,6 +100,10 @@ class Guard:
         self._came += 1
         if not self._came % _MANY_CALLS:
             self._wake.set()
+
+    def renew(self) -> None:
+        """Note that a server has taken the place of another."""
+        self._servers = None
 
     def start(self, connections: Connections) -> None:
         """Look after these from now on, where the system tells of them."""
@@ -168,10 +174,11 @@ class Guard:
             return 0
         self._seen += came
         before, self._watched = self._watched, self._watches.granted
-        if self._servers is None:
-            self._servers = list_servers()
+        servers = self._servers
+        if servers is None:
+            servers = self._servers = list_servers()
         now, closed = time.monotonic(), 0
-        for server in [*self._servers]:
+        for server in [*servers]:
             open_, ended = calls_of(server)
             moved = ended - self._ended.get(server, 0) + self._watched - before
             self._ended[server] = ended
@@ -181,29 +188,32 @@ class Guard:
                 continue
             is_late = now - self._pressed.setdefault(server, now) > _PATIENCE
             if is_late or moved <= _MOVING * came:
-                closed += self._look_at_traffic(server, open_, most, now)
+                is_ours, hung_up = self._look_at_traffic(server, open_, most, now)
+                closed += hung_up
+                if not is_ours:
+                    servers.remove(server)
+                    self._pressed.pop(server, None)
         return closed
 
-    def _look_at_traffic(self, server: int, open_: int, most: int, now: float) -> int:
+    def _look_at_traffic(self, server: int, open_: int, most: int, now: float) -> tuple[bool, int]:
+        """Say whether a server is ours, and how many connections to it have been closed."""
         found = self._connections.find(list_descriptors())
         peers: dict[str, list[tuple[int, Connection]]] = {}
         for traffic in traffic_of(server):
             connection = Connection(*traffic[:4])
             if not self._connections.are_at(connection.address, connection.port):
-                assert self._servers is not None
-                self._servers.remove(server)  # it is none of ours
-                self._pressed.pop(server, None)
-                return 0
+                return False, 0
             granted = self._watches.granted_to(f"{connection.peer}:{connection.peer_port}")
             peers.setdefault(connection.peer, []).append((traffic.calls - granted, connection))
             open_ -= traffic.calls
             time.sleep(0)  # or the server would wait for the interpreter until all are read
         self._lost[server] = max(0, open_), now + _BELIEVES
         limit = Limit("max_calls_per_peer", most)
-        return sum(
+        closed = sum(
             self._close(_worst(connections, most), found, peer, limit)
             for peer, connections in peers.items()
         )
+        return True, closed
 
     def _close(
         self, connections: Iterable[Connection], found: dict[Connection, int], peer: str,

@@ -1,4 +1,4 @@
-"""Puts the servicers on grpc.aio servers with their limits, on ports that nobody else shares."""
+"""Puts the servicers on grpc.aio servers with their limits, several of them on each port."""
 
 import asyncio
 import contextlib
@@ -137,6 +137,8 @@ class Server:
                     await asyncio.sleep(_BINDS_AGAIN)
                     continue
                 self._lanes[number] = lane
+                self._guard.renew()
+                steer(self._connections.listeners())  # what had been said went with the last of all
                 async with self._starting:
                     if not self._stopping.is_set():
                         await lane.start()

@@ -133,10 +133,12 @@ async def test_a_path_that_is_not_utf_8_ends_no_port(
     async with limited() as made:
         listeners = made.server._connections.listeners
         before = len(listeners())
+        made.server._guard._servers = [0]  # it has looked for them, and knows these
         assert await asyncio.to_thread(attack, "wrong-paths", made.address, 1.0) > 2
         while len(listeners()) < before:
             await asyncio.sleep(0)
         assert await made.check() == SERVING
+        assert made.server._guard._servers is None, "the new server's calls are limited too"
     told = {record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING}
     assert told <= {TOLD}
     assert not any(record.exc_info for record in caplog.records)
