@@ -27,6 +27,8 @@ _HELD: Final = (5.0, 2.0)
 _MAX_SILENCE: Final = 1.0
 _DISTURBED: Final = 0.01
 """The part of the processors' time above which, when others got it, a round is taken again."""
+_AGAIN: Final = 4
+"""How often each round is taken again at most; which ones stay is decided by what was stolen."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -77,6 +79,10 @@ class Wanted:
 
 def _is_free(taken: Taken, limit: float) -> bool:
     return taken.port_free is not None and taken.port_free <= limit and not taken.left
+
+
+def _stolen(taken: Taken) -> float:
+    return taken.stolen
 
 
 def _p99(rounds: Sequence[Taken]) -> float:
@@ -224,13 +230,15 @@ def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubl
     taken = alternate(
         takes, 1 if quick else trouble.rounds, warm_up=False
     )  # each starts anew anyway
-    for host, rounds in taken.items():
-        for _ in () if quick else rounds[:]:  # at most as often again
-            worst = max(rounds, key=lambda one: one.stolen)
+    for host in wanted:  # a reference that misses nearly all misses them anyway
+        rounds = taken[host]
+        for _ in range(0 if quick else _AGAIN * len(rounds)):
+            worst = max(rounds, key=_stolen)
             if worst.stolen <= _DISTURBED:
                 break
             sys.stderr.write(f"{worst.stolen:.1%} stolen from {host}: taking a round again\n")
-            rounds[rounds.index(worst)] = takes[host]()
+            calmer = min(worst, takes[host](), key=_stolen)
+            rounds[rounds.index(worst)] = calmer
     return Troubled(trouble, taken, wanted)
 
 

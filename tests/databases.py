@@ -1,5 +1,6 @@
 """Runs real PostgreSQL and MariaDB servers as processes: for tests, benchmarks and the demo."""
 
+import abc
 import contextlib
 import importlib.util
 import os
@@ -55,7 +56,7 @@ def mariadb_program(name: str) -> str:
     return found
 
 
-class DatabaseServer:
+class DatabaseServer(abc.ABC):
     """A server that can be started, stopped, killed and frozen; what it said is in `lines`.
 
     Args:
@@ -77,13 +78,13 @@ class DatabaseServer:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
+    @abc.abstractmethod
     def command(self) -> Sequence[str]:
         """Return the command that runs it in the foreground."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def execute(self, *statements: str) -> list[Any]:
         """Execute statements as its administrator; return the rows of the last one."""
-        raise NotImplementedError
 
     @property
     def process(self) -> "subprocess.Popen[str]":
@@ -260,7 +261,7 @@ class MariaDBServer(DatabaseServer):
         ]  # fmt: skip
 
     def execute(self, *statements: str) -> list[Any]:
-        import pymysql  # type: ignore[import-untyped] # noqa: PLC0415 -- as above; brings no types
+        import pymysql  # type: ignore[import-untyped] # noqa: PLC0415 -- who runs no MariaDB needs none; brings no types
 
         connection = pymysql.connect(
             host=HOST, port=self.port, user=USER, password=PASSWORD, autocommit=True,

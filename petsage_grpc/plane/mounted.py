@@ -1,6 +1,7 @@
 """What an application with one port embeds: the same answers from its own grpc.aio server."""
 
 import asyncio
+import contextlib
 import os
 import weakref
 from collections.abc import Iterable
@@ -127,8 +128,13 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
             plane.begun = True
         return self
 
-    async def stop(self) -> None:
-        """End the watchers and the checks; a second time it does nothing."""
+    async def stop(self, grace: float = 1.0) -> None:
+        """End the watchers and the checks; a second time it does nothing.
+
+        Args:
+            grace: seconds that the watchers get to take their last answer: the server, stopped
+                after that, cuts off who has not.
+        """
         with self._lock:
             host, self._host = self._host, None
             if host is None or self._plane is None:
@@ -138,6 +144,8 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
         self._stopping.set()
         self._plane.monitor.drain()
         self._plane.names.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._plane.health.wait_for_nobody(), grace)
         await self._plane.monitor.stop()
 
     async def __aenter__(self) -> Self:

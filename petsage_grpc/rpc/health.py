@@ -127,6 +127,7 @@ class HealthServicer:
         self._followers = Places(max_watchers, per_peer)
         self._unknown = NamePlaces(unknown)
         self._granted = Counter[str]()
+        self._nobody = asyncio.Event()
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handler of each method, by its path, for a grpc.aio server."""
@@ -149,6 +150,12 @@ class HealthServicer:
     def granted_to(self, caller: str) -> int:
         """How many of them there are on the connection from that address and port."""
         return self._granted.get(caller, 0)
+
+    async def wait_for_nobody(self) -> None:
+        """Wait until each watcher is ended or evicted; the names have been closed."""
+        while self._followers.taken:
+            self._nobody.clear()
+            await self._nobody.wait()
 
     def hop_handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """Make the handlers of calls by other services' checks, which say so in a header."""
@@ -213,15 +220,13 @@ class HealthServicer:
                 finally:
                     in_time = self._sends.end(follower)
         except NamesClosedError:
-            pass
+            await abort(context, "UNAVAILABLE", "the service is stopping")
         except grpc.aio.BaseError as error:  # it went away with a message under way
             raise asyncio.CancelledError from error
         finally:
             self._open.leave(follower.peer)
             if in_time:
                 self._leave(follower)
-        if in_time:
-            await abort(context, "UNAVAILABLE", "the service is stopping")
         limit_is = format_duration(self._sends.timeout)
         await abort(context, "RESOURCE_EXHAUSTED", f"evicted: took no update within {limit_is}")
 
@@ -261,6 +266,8 @@ class HealthServicer:
         follower.watcher.leave()
         self._followers.leave(follower.peer)
         take_one(self._granted, follower.caller)
+        if not self._followers.taken:
+            self._nobody.set()
         if follower.is_unknown:
             self._unknown.leave(follower.peer, follower.watcher.name)
 

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from typing import Final
 
 from tests.hostile import flooding, holding
@@ -22,7 +21,7 @@ def attack(name: str, address: str, seconds: float) -> int:
             try:
                 ATTACKS[name](field)
             except OSError:
-                time.sleep(0.001)
+                field.wait(0.001)
     except OverError:
         pass
     finally:

@@ -206,7 +206,7 @@ class Field:
             try:
                 yield self.dial()
             except OSError:
-                time.sleep(0.001)
+                self.wait(0.001)
 
     def wait(self, seconds: float = float("inf")) -> None:
         """Let time pass, at most to the end of the attack."""
