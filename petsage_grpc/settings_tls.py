@@ -1,5 +1,6 @@
 """Reads the files of the server's TLS, and says in one line which can not be used, and why."""
 
+import codecs
 import os
 import stat
 import time
@@ -31,6 +32,10 @@ _NO_CHECK_TIME: Final = 0x200000
 """OpenSSL's flag to look at a certificate whatever the time is; ssl has no name for it."""
 _OTHER_PURPOSE: Final = 26
 """OpenSSL's verify code of a certificate that is not for servers."""
+
+_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_OTHER_FORM: Final = b"BEGIN TRUSTED CERTIFICATE"
+"""Of a certificate that OpenSSL reads, and gRPC does not."""
 
 _OTHER_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 """What OpenSSL says to a key of another certificate."""
@@ -67,6 +72,10 @@ class Certificate:
     ends: int
     authorities_end: int
     """When the last of the clients' authorities expires; 0 if there is none, or it is not known."""
+
+    def holds(self, now: float) -> bool:
+        """Say whether clients accept it at this time."""
+        return self.begins <= now < self.ends
 
     def risks(self, now: float) -> Iterator[str]:
         """Say what keeps clients out at this time, or soon will; one line for each setting."""
@@ -163,13 +172,13 @@ def _read(setting: str, file: str) -> bytes:
         raise _unusable(setting, file, "is no file")
     if len(content) > MAX_TLS_FILE:
         raise _unusable(setting, file, f"is longer than {MAX_TLS_FILE} bytes")
-    return bytes(content)
+    return bytes(content).removeprefix(codecs.BOM_UTF8)  # gRPC would not see what begins there
 
 
 def _examine(files: TlsFiles, cert: str, key: str, client_ca: str) -> Certificate:
     import ssl  # noqa: PLC0415 -- only who wants TLS pays for it
 
-    _must_hold("tls_cert", cert, files.cert, b"CERTIFICATE-----")
+    _must_hold("tls_cert", cert, files.cert, _CERTIFICATE)
     _must_hold("tls_key", key, files.key, b"PRIVATE KEY-----")
     if b"ENCRYPTED" in files.key:
         raise BadSettingError(
@@ -184,7 +193,7 @@ def _examine(files: TlsFiles, cert: str, key: str, client_ca: str) -> Certificat
     except OSError as error:
         raise _refused_pair(getattr(error, "reason", None) or "", files, cert, key) from None
     if client_ca:
-        _must_hold("tls_client_ca", client_ca, files.client_ca, b"CERTIFICATE-----")
+        _must_hold("tls_client_ca", client_ca, files.client_ca, _CERTIFICATE)
         try:
             server.load_verify_locations(client_ca)
         except OSError:
@@ -217,8 +226,7 @@ def _is_certificate(content: bytes) -> bool:
     """Say whether OpenSSL can read the certificates."""
     import ssl  # noqa: PLC0415 -- imported already, when this is called
 
-    end = b"-----END CERTIFICATE-----"
-    begin = b"-----BEGIN CERTIFICATE-----"
+    end, begin = b"-----END CERTIFICATE-----", _CERTIFICATE
     *pieces, rest = content.split(end)
     if not pieces or begin in rest:  # only half of it is there
         return False
@@ -280,8 +288,11 @@ def _host(kind: str, name: str) -> str:
 
 
 def _must_hold(setting: str, file: str, content: bytes, mark: bytes) -> None:
+    if _OTHER_FORM in content:
+        mend = f"write it as others do, with openssl x509 -in {file}"
+        raise BadSettingError(f"{file!r} is in a form that OpenSSL alone knows: {mend}", setting)
     if mark not in content:
-        what = mark.strip(b"-").decode().lower()
+        what = mark.strip(b"-").removeprefix(b"BEGIN ").decode().lower()
         raise _unusable(setting, file, f"holds no {what}")
 
 

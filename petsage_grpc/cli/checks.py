@@ -16,6 +16,7 @@ from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size
 from petsage_grpc.errors import PetsageError
 from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings
+from petsage_grpc.settings_exposure import exposure_risks
 from petsage_grpc.settings_fleet import fleet_risks
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
 from petsage_grpc.settings_tls import tls_risks
@@ -140,7 +141,8 @@ def _summary(
         checks |= feature.checks
         lines += [f"  {line}\n" for line in _described(feature).splitlines()]
     tls = tls_risks(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    risks = *fleet_risks(checks, settings.groups), *access_risks(settings), *tls
+    exposed = exposure_risks(settings, contained=False)  # where it will run is not known here
+    risks = *fleet_risks(checks, settings.groups), *access_risks(settings), *exposed, *tls
     lines += [f"  WARNING {risk}\n" for risk in risks]
     return "".join(lines)
 

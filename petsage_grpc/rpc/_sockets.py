@@ -19,12 +19,18 @@ __all__ = ["Connection", "Connections", "list_descriptors"]
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 _LIBC: Final = ctypes.PyDLL(None)
 """Called so it keeps the interpreter: to wait for that after each of thousands takes seconds."""
-_NAME_SIZE: Final = 28
+_NAME_SIZE: Final = 110
+_UNIX: Final = -1
+"""The port of an address that is a path."""
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 -- to know them, not to listen there
 
 
 class Connection(NamedTuple):
-    """A connection to one of our servers; it differs from each other as long as it lasts."""
+    """A connection to one of our servers; it differs from each other as long as it lasts.
+
+    All that come by a unix socket are one peer, "unix"; there the number of the socket tells them
+    apart.
+    """
 
     address: str
     port: int
@@ -41,7 +47,9 @@ class Connections:
 
     def __init__(self, addresses: Iterable[str]) -> None:
         places = map(parse_listen, addresses)
-        self._places = {(host.partition("%")[0], port) for host, port in places if port > 0}
+        self._places = {
+            (host if port == _UNIX else host.partition("%")[0], port) for host, port in places
+        }
         self._kept: list[int] = []
 
     @property
@@ -55,11 +63,12 @@ class Connections:
         return (address, port) in places or any((all_, port) in places for all_ in _EVERY_ADDRESS)
 
     def listeners(self) -> list[int]:
-        """List the descriptors that listen there."""
+        """List the descriptors that listen there, without those of unix sockets."""
         return [
             descriptor
             for descriptor in list_descriptors()
             if (own := _name(_LIBC.getsockname, descriptor)) is not None
+            and own[1] != _UNIX
             and self.are_at(*own)
             and _is_listening(descriptor)
         ]
@@ -78,7 +87,19 @@ class Connections:
         if own is None or not self.are_at(*own):
             return None
         peer = _name(_LIBC.getpeername, descriptor)
-        return None if peer is None else Connection(*own, *peer)
+        if peer is None:
+            return None
+        if own[1] != _UNIX:
+            return Connection(*own, *peer)
+        try:
+            return Connection(*own, "unix", os.fstat(descriptor).st_ino)
+        except OSError:
+            return None
+
+    def close_all(self) -> None:
+        """End all that there are."""
+        for connection, descriptor in self.find(list_descriptors()).items():
+            self.close(descriptor, connection)
 
     def close(self, descriptor: int, connection: Connection) -> bool:
         """End a connection, and let grpc close its descriptor itself; say whether it was there.
@@ -108,7 +129,7 @@ def _is_listening(descriptor: int) -> bool:
 
 
 def _name(ask: Callable[..., int], descriptor: int) -> tuple[str, int] | None:
-    """Say which address and port an end of a connection has; None when it is none."""
+    """Say which address and port, or path, an end of a connection has; None when it is none."""
     name, size = ctypes.create_string_buffer(_NAME_SIZE), ctypes.c_uint(_NAME_SIZE)
     if ask(descriptor, name, ctypes.byref(size)) != 0:
         return None
@@ -118,6 +139,8 @@ def _name(ask: Callable[..., int], descriptor: int) -> tuple[str, int] | None:
         return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
     if family == socket.AF_INET6:
         return socket.inet_ntop(socket.AF_INET6, raw[8:24]).removeprefix("::ffff:"), port
+    if family == socket.AF_UNIX:
+        return os.fsdecode(raw[2 : size.value].partition(b"\0")[0]), _UNIX
     return None
 
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Final, Protocol
 
 from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
@@ -50,11 +51,11 @@ class Guard:
     """Hangs up on a peer that has more connections or calls than it may.
 
     It looks at the descriptors of this process, and at what grpc counts, on a thread of its own.
-    Of too many connections the newest go. Of a peer with too many calls the connections with most
-    of them go, once it does not take the answers, or sends half of them, or has had its time. A
-    granted watch is no such call, and who comes with many calls or watches at once waits in line.
-    What memory a crowd or a flood has needed is given back when it is over: the C library would
-    keep it.
+    Of too many connections the newest go, and of too many in all those of whom has most. Of a peer
+    with too many calls the connections with most of them go, once it does not take the answers, or
+    sends half of them, or has had its time. A granted watch is no such call, and who comes with
+    many calls or watches at once waits in line. What memory a crowd or a flood has needed is given
+    back when it is over: the C library would keep it.
 
     Args:
         watches: counts these.
@@ -150,18 +151,19 @@ class Guard:
             self._known = frozenset()
             return 0
         found = self._connections.find(descriptors)
-        oldest = sorted(found, key=self._known.__contains__, reverse=True)
         peers: dict[str, list[Connection]] = {}
-        for connection in oldest:
+        for connection in sorted(found, key=self._known.__contains__, reverse=True):  # the oldest
             peers.setdefault(connection.peer, []).append(connection)
         most, limit = self._most_of_peer, Limit("max_connections_per_peer", self._most_of_peer)
         closed = sum(
             self._close(connections[most:], found, peer, limit)
             for peer, connections in peers.items()
         )
-        newest = [one for one in oldest if one in found][self._most_connections :]
-        for connection in newest:
-            limit = Limit("max_connections", self._most_connections)
+        limit = Limit("max_connections", self._most_connections)
+        # The first of each peer, the second of each, and so on: whoever has most gives some up.
+        turns = zip_longest(*(connections[:most] for connections in peers.values()))
+        ranked = [one for turn in turns for one in turn if one is not None]
+        for connection in ranked[self._most_connections :]:
             closed += self._close([connection], found, connection.peer, limit)
         self._known = frozenset(found)
         return closed

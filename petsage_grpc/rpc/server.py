@@ -25,6 +25,8 @@ __all__ = ["Server"]
 
 _BINDS_AGAIN: Final = 0.05
 """Seconds until it is tried again to take an address that was ours."""
+_HANGS_UP: Final = 0.2
+"""Seconds beyond the grace time after which it is waited for no client any more."""
 
 
 class Server:
@@ -113,7 +115,11 @@ class Server:
         self._guard.stop()
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
-        await asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
+        ended = asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
+        await asyncio.wait([ended], timeout=(grace or 0.0) + _HANGS_UP)
+        if not ended.done():  # one that takes no answers would keep it from the end of its call
+            self._connections.close_all()
+        await ended
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     def _make_lane(self, *, shared: bool) -> grpc.aio.Server:

@@ -114,9 +114,7 @@ class Certificates:
             if files == self._in_use.files:
                 self._forget_refused()
             elif self._refused is None or files != self._refused[0]:
-                self._in_use = self._load()
-                self._refused = None
-                _log.info("TLS: the files have changed, and are in use: %s", self._told())
+                self._take(self._load())
             else:
                 self._refuse(self._refused)
         except BadSettingError as error:
@@ -136,6 +134,16 @@ class Certificates:
                 self.look()
             except Exception:  # noqa: BLE001 -- whatever it is, the next look may be right
                 _log.exception("TLS: the files can not be looked at")
+
+    def _take(self, loaded: _InUse) -> None:
+        """Use this from now on, unless clients would refuse it, and not what is in use."""
+        new, now = loaded.certificate, self._wall_time()
+        if self._in_use.certificate.holds(now) and not new.holds(now):
+            (why, *_) = new.risks(now)
+            self._refuse((None, f"{self._paths[0]!r}: {why}"))  # time may mend it: no files
+            return
+        self._in_use, self._refused = loaded, None
+        _log.info("TLS: the files have changed, and are in use: %s", self._told())
 
     def _refuse(self, refused: tuple[TlsFiles | None, str]) -> None:
         """Say why files can not be used, once they have stayed so for a second look."""

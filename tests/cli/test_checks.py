@@ -170,6 +170,16 @@ def test_a_right_file_is_told_with_what_it_checks(
     ]
 
 
+def test_a_file_that_opens_the_port_to_all_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "open.toml"
+    file.write_text('listen = "0.0.0.0:50051"\n')
+    assert main(["checks", "--config", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "  WARNING listen: 0.0.0.0:50051 answers without TLS whoever can reach it" in told
+
+
 def test_the_example_file_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checks", "-c", str(EXAMPLE)]) == 0
     assert capsys.readouterr().out.startswith(f"{EXAMPLE}: all is right\n")

@@ -58,7 +58,11 @@ class Caller(RawClient):
     async def connect(cls, address: str, source: str = "127.0.0.1", window: int = 65535) -> Self:
         """Connect, and begin to speak."""
         host, _, port = address.rpartition(":")
-        streams = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(source, 0))
+        streams = await (
+            asyncio.open_unix_connection(port)
+            if host == "unix"
+            else asyncio.open_connection(host.strip("[]"), int(port), local_addr=(source, 0))
+        )
         caller = cls(*streams)
         caller.http2.initiate_connection()
         caller.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})

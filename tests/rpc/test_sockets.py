@@ -72,10 +72,25 @@ async def test_a_server_that_any_address_reaches_is_guarded_with_ipv4_and_ipv6()
             assert elsewhere.find([accepted.fileno()]) == {}
 
 
-def test_those_of_a_unix_socket_can_not_be_found() -> None:
-    connections = Connections(["unix:/run/petsage.sock"])
-    assert not connections.can_be_found
-    assert connections.listeners() == []
+def test_those_of_a_unix_socket_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path := str(tmp_path / "it.sock"))
+        listener.listen()
+        connections = Connections([f"unix:{path}"])
+        assert connections.listeners() == [], "there is nothing to share"
+        peers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for peer in peers:
+            peer.connect(path)
+        ours = [stack.enter_context(listener.accept()[0]) for _ in peers]
+        found = connections.find(list_descriptors())
+        assert sorted(found.values()) == sorted(end.fileno() for end in ours)
+        assert len({connection.peer_port for connection in found}) == 2
+        second = next(one for one, number in found.items() if number == ours[1].fileno())
+        assert connections.close(ours[1].fileno(), second)
+        assert peers[1].recv(1) == b""
+        ours[0].sendall(b"x")
+        assert peers[0].recv(1) == b"x"
 
 
 def test_when_no_more_can_be_opened_connections_are_found_and_ended_all_the_same(

@@ -1,5 +1,6 @@
 """The files of the server's TLS, and what is said of those that can not be used."""
 
+import codecs
 import datetime
 import os
 import subprocess
@@ -128,6 +129,22 @@ def test_a_file_that_can_not_be_used_is_named_with_the_reason(
     message = refused(**files)
     assert message.startswith(f"argument {key}: {files[key]!r} {said}")
     assert "name a file" in message
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_file(files: dict[str, str]) -> None:
+    for path in map(Path, files.values()):
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    loaded, _ = load_tls(files["tls_cert"], files["tls_key"], files["tls_client_ca"])
+    assert loaded.cert.startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def test_a_form_that_only_openssl_reads_is_refused(files: dict[str, str]) -> None:
+    path = Path(files["tls_cert"])
+    path.write_text(path.read_text().replace(" CERTIFICATE", " TRUSTED CERTIFICATE"))
+    assert refused(**files) == (
+        f"argument tls_cert: '{path}' is in a form that OpenSSL alone knows:"
+        f" write it as others do, with openssl x509 -in {path}"
+    )
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7])

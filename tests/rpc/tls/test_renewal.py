@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,30 @@ def test_a_certificate_that_expires_is_said_once_a_day(
     assert [line[:12] for line in at(ends + 1)] == ["has expired "]
     secret.renew(authority.pair(days=365))
     assert [line[:10] for line in at(ends + 2)] == ["files have"]
+
+
+@pytest.mark.parametrize(
+    ("life", "said"), [((-1, 9), "has expired "), ((9, -1), "is not valid before ")]
+)
+def test_a_new_certificate_that_clients_refuse_leaves_the_valid_one_in_use(
+    authority: Authority, tmp_path: Path, lines: Lines, life: tuple[int, int], said: str
+) -> None:
+    days, old = life
+    secret, new = Secret(tmp_path / "mounted", authority.pair()), authority.pair(days=days, old=old)
+    now = time.time()
+    certificates = Certificates(settings(secret), lambda: now)
+    valid = certificates._in_use
+    secret.renew(new)
+    for _ in range(4):
+        certificates.look()
+    assert certificates._in_use is valid
+    (line,) = lines.said
+    assert line.startswith(f"ERROR TLS: '{secret.folder}/tls.crt': tls_cert {said}20")
+    assert "; the certificate from before stays in use, and expires 20" in line
+
+    now = valid.certificate.ends if days < 0 else now + 2 * DAY
+    certificates.look()
+    assert certificates._in_use.files.cert == new.cert, "it is no worse than the other now"
 
 
 def test_an_expired_certificate_is_warned_of_at_the_start(
