@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped] # brings no types; pgserver needs it anyway
 
+from tests.processes import wait_for_state
+
 HOST = "127.0.0.1"
 USER = "petsage"
 PASSWORD = "p@ss/w:rd %41"
@@ -167,7 +169,7 @@ class DatabaseServer(abc.ABC):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.suspend()
                     stopped.append(process)
-                    _wait_until_still(process.pid)
+                    wait_for_state(process.pid, "T")
             yield
         finally:
             for process in stopped:
@@ -278,16 +280,6 @@ def _lives(process: Any) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _wait_until_still(pid: int) -> None:
-    """Wait until every thread of a process has noticed that it is stopped, or has ended."""
-    end = time.monotonic() + PATIENCE
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            while stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
-                assert time.monotonic() < end, "the server does not stand still"
-                time.sleep(0.001)
 
 
 def own_folder(folder: Path) -> None:

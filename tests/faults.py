@@ -8,12 +8,13 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import trustme
+
+from tests.processes import wait_for_state
 
 HOST = "127.0.0.1"
 UNRESOLVABLE = "nobody.invalid"
@@ -92,17 +93,11 @@ def stopped(process: "subprocess.Popen[bytes] | subprocess.Popen[str] | int") ->
     pid = process if isinstance(process, int) else process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        while not _is_stopped(pid):  # kill() returns before the threads have got the signal
-            time.sleep(0.001)
+        wait_for_state(pid, "T")  # kill() returns before the threads have got the signal
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def _is_stopped(pid: int) -> bool:
-    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 @cache

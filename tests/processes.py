@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -123,3 +124,13 @@ def python(code: str, arguments: Sequence[str] = ()) -> "subprocess.CompletedPro
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE,
         check=False, env=clean_environment(),
     )  # fmt: skip
+
+
+def wait_for_state(pid: int, state: str) -> None:
+    """Wait until every thread of a process is in a state, as `ps` writes it, or has ended."""
+    end = time.monotonic() + PATIENCE
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            while (now := stat.read_text().rpartition(")")[2].split()[0]) not in f"{state}ZX":
+                assert time.monotonic() < end, f"a thread of {pid} is in {now} and not in {state}"
+                time.sleep(0.001)

@@ -170,7 +170,7 @@ def show(check: Check, detail: str) -> str:
         if len(told) > _LONGEST_DETAIL:  # after the secrets: half of one would be left
             told = told[:_LONGEST_DETAIL] + "…"
         return printable(told)
-    except BaseException as error:  # noqa: BLE001 -- as above; what can not be redacted is not told
+    except BaseException as error:  # noqa: BLE001 -- what can not be redacted is not told
         return f"what went wrong can not be shown: redact raised {type(error).__name__}"
 
 

@@ -66,7 +66,7 @@ def _before() -> None:
 
 
 def _after() -> None:
-    global _broken  # noqa: PLW0603 -- as above
+    global _broken  # noqa: PLW0603 -- one process, one answer
     _broken = _broken or _at_work
 
 

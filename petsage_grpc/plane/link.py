@@ -98,7 +98,7 @@ class Link(asyncio.Protocol):
             del self._read[:end]
             try:
                 message = pickle.loads(raw)  # noqa: S301 -- the peer is a process of our own
-            except Exception:  # noqa: BLE001 -- as above
+            except Exception:  # noqa: BLE001 -- to unpickle can raise anything
                 _log.exception("a message can not be read")
                 continue
             self._hear(message)

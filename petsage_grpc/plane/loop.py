@@ -59,7 +59,7 @@ class PlaneLoop(asyncio.SelectorEventLoop):
     ) -> "asyncio.Future[Any]":
         answer = self.create_future()
 
-        def end(found: Any, error: BaseException | None) -> None:  # noqa: ANN401 -- as above
+        def end(found: Any, error: BaseException | None) -> None:  # noqa: ANN401 -- what getaddrinfo returns
             del self._lookups[key]
             if error is None:
                 answer.set_result(found)

@@ -24,6 +24,7 @@ from tests.processes import (
     served,
     settings_file,
     started,
+    wait_for_state,
 )
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -315,6 +316,7 @@ def test_a_start_that_waits_for_its_settings_can_be_ended(tmp_path: Path) -> Non
     os.mkfifo(pipe)
     # Opening it returns once the service has opened it too.
     with started("serve", "--config", str(pipe)) as process, pipe.open("w"):
+        wait_for_state(process.pid, "S")  # it reads: a signal just before that is heard after it
         process.terminate()
         assert process.wait(PATIENCE) == 0
 
