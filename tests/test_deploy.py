@@ -21,6 +21,7 @@ from petsage_grpc.settings import Settings
 from petsage_grpc.settings_exposure import exposure_risks
 from petsage_grpc.settings_listen import parse_listen
 from petsage_grpc.settings_load import load_settings
+from tests.hostile.subjects import GIVES_BACK
 from tests.processes import run, served
 
 ROOT = Path(__file__).parent.parent
@@ -162,6 +163,13 @@ def test_the_credentials_of_the_unit_can_be_named_in_the_settings(secrets: Path)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_it_is_run_with_the_variables_with_which_its_memory_was_measured() -> None:
+    told = [f"{key}={value}" for key, value in GIVES_BACK.items()]
+    assert unit("Environment").split() == told
+    for text in (DOCKERFILE, (ROOT / "Makefile").read_text()):
+        assert all(variable in text for variable in told)
+
+
 def test_systemd_has_nothing_to_say_of_the_unit(tmp_path: Path) -> None:
     path = tmp_path / "petsage-grpc.service"
     path.write_text(UNIT.replace(INSTALLED, sys.executable))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.hostile.crowd import Crowd, State
 from tests.hostile.onlooker import Onlooker
-from tests.hostile.subjects import Body, wait_until
+from tests.hostile.subjects import GIVES_BACK, Body, wait_until
 from tests.processes import PATIENCE, clean_environment
 
 __all__ = ["Figure", "readers", "stalled", "strangers"]
@@ -57,7 +57,7 @@ class _Told:
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"tests.hostile.{module}", *arguments], text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=clean_environment(PYTHONMALLOC="malloc"),
+            env=clean_environment(**GIVES_BACK),
         )  # fmt: skip
 
     def hear(self, seconds: float) -> str:

@@ -16,9 +16,15 @@ from typing import Final, Self
 from tests.faults import HOST, free_port
 from tests.processes import PATIENCE, clean_environment, served, settings_file
 
-__all__ = ["REFERENCE", "Body", "Subject", "complaints", "reference", "service", "wait_until"]
+__all__ = [
+    "GIVES_BACK", "REFERENCE", "Body", "Subject", "complaints", "reference", "service", "wait_until",
+]  # fmt: skip
 
 REFERENCE: Final = Path(__file__).parents[2] / "benchmarks" / "reference_aio.py"
+GIVES_BACK: Final = {
+    "PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+}  # fmt: skip
+"""The variables with which `make serve` and deploy/ run it: allocators keep little for later."""
 
 _POLL: Final = 0.02
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -119,7 +125,7 @@ def complaints(lines: Sequence[str], explained: Sequence[str] = ()) -> list[str]
 def service(folder: Path, *settings: str) -> Iterator[Subject]:
     """Run the service with these lines of settings, as `make serve` does, until the block's end."""
     config = str(settings_file(folder, *settings))
-    with served("--config", config, PYTHONMALLOC="malloc") as running:
+    with served("--config", config, **GIVES_BACK) as running:
         address, process, lines = running.address, running.process, running.lines
         yield Subject("service", address, process, lines, ("liveness", ""))
 

@@ -11,7 +11,14 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, Event, ResponseReceived, StreamReset, TrailersReceived
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    ResponseReceived,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.settings import SettingCodes
 
 from petsage_grpc.core.fold import Answer
@@ -130,6 +137,13 @@ class Caller(RawClient):
     async def check(self, more: Headers = ()) -> "tuple[str, str] | None":
         """Ask once; None when it was answered."""
         return await self.first_of(self.begin(CHECK, more=more))
+
+    async def ping(self) -> None:
+        """Ping, and wait for the answer."""
+        self.http2.ping(b"12345678")
+        self.flush()
+        while not isinstance(await self.next_event(), PingAckReceived):
+            pass
 
     def read_more(self) -> None:
         """Let answers come that had no window."""

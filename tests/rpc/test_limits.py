@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import PingAckReceived, RemoteSettingsChanged, StreamReset
+from h2.events import RemoteSettingsChanged, StreamReset
 
 from petsage_grpc.core.fold import Answer
 from petsage_grpc.core.status import Status
@@ -222,10 +222,7 @@ async def test_a_client_that_pings_between_its_calls_is_welcome() -> None:
         await Caller.connect(made.address) as caller,
     ):
         for _ in range(10):
-            caller.http2.ping(b"12345678")
-            caller.flush()
-            while not isinstance(await caller.next_event(), PingAckReceived):
-                pass
+            await caller.ping()
             assert await caller.check() is None
 
 
@@ -235,10 +232,7 @@ async def test_a_client_that_pings_as_seldom_as_it_must_is_welcome_without_a_cal
         await Caller.connect(made.address) as caller,
     ):
         for _ in range(10):
-            caller.http2.ping(b"12345678")
-            caller.flush()
-            while not isinstance(await caller.next_event(), PingAckReceived):
-                pass
+            await caller.ping()
             now = asyncio.get_running_loop().time
             next_one = now() + 0.002
             while now() < next_one:
