@@ -17,7 +17,8 @@ from tests.faults import HOST, free_port
 from tests.processes import PATIENCE, clean_environment, served, settings_file
 
 __all__ = [
-    "GIVES_BACK", "REFERENCE", "Body", "Subject", "complaints", "reference", "service", "wait_until",
+    "GIVES_BACK", "REFERENCE", "Body", "Subject", "complaints", "reference", "service",
+    "wait_until",
 ]  # fmt: skip
 
 REFERENCE: Final = Path(__file__).parents[2] / "benchmarks" / "reference_aio.py"
