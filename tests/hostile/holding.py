@@ -22,12 +22,13 @@ def _hold(field: Field, number: int, open_one: Callable[[Peer], None]) -> None:
     """Open connections, do something on each once, and hold them."""
     held = []
     for peer in field.crowd(number):
-        held.append(peer)
+        field.count += 1
         try:
             open_one(peer)
         except OSError:  # this one was hung up on
             peer.sock.close()
-        field.count += 1
+        else:
+            held.append(peer)
     field.wait(0.1)
     for peer in held:  # who has begun acknowledges the server's SETTINGS, or is sent away
         with contextlib.suppress(OSError):
