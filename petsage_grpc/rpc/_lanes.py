@@ -7,10 +7,12 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["LANES", "share", "steer"]
+__all__ = ["LANES", "SPARES", "share", "steer"]
 
 LANES: Final = 16
 """Servers on a port, a power of two; each answers what calls it gets in the order they come."""
+SPARES: Final = 4
+"""Servers that nobody is steered to: when another ends, the kernel puts the last in its place."""
 
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51
 _LIBC: Final = ctypes.PyDLL(None)

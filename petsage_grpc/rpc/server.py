@@ -8,7 +8,7 @@ from typing import Final
 import grpc.aio
 
 from petsage_grpc.errors import BindError
-from petsage_grpc.rpc._lanes import LANES, share, steer
+from petsage_grpc.rpc._lanes import LANES, SPARES, share, steer
 from petsage_grpc.rpc._sockets import Connections
 from petsage_grpc.rpc.guard import Guard
 from petsage_grpc.rpc.handlers import make_handlers, make_probe_handlers
@@ -25,6 +25,8 @@ __all__ = ["Server"]
 
 _BINDS_AGAIN: Final = 0.05
 """Seconds until it is tried again to take an address that was ours."""
+_TAKES_UP_CALLS: Final = "_server_main_loop"
+"""The task of a server of grpc.aio that has to last as long as the server."""
 _HANGS_UP: Final = 0.2
 """Seconds beyond the grace time after which it is waited for no client any more."""
 
@@ -79,7 +81,7 @@ class Server:
             )
         )  # fmt: skip
         self._lanes = [self._make_lane(shared=False)]
-        self._keepers: list[asyncio.Task[None]] = []
+        self._replacing = set[asyncio.Task[None]]()
 
     def bind(self, listen: Iterable[str], setting: str) -> None:
         """Take every address; it answers there once it is started.
@@ -97,16 +99,15 @@ class Server:
         )
         self._connections = Connections(self.addresses)
         if share(listeners := self._connections.listeners()):
-            for _ in range(1, LANES):
+            for _ in range(1, LANES + SPARES):
                 self._lanes.append(self._bind_lane())
             steer(listeners)
 
     async def start(self) -> None:
         """Answer from now on."""
         async with self._starting:
-            for number, lane in enumerate(self._lanes):
-                await lane.start()
-                self._keepers.append(asyncio.create_task(self._keep(number)))
+            for number in range(len(self._lanes)):
+                await self._start_lane(number)
         self._guard.start(self._connections)
 
     async def stop(self, grace: float | None) -> None:
@@ -115,40 +116,54 @@ class Server:
         self._guard.stop()
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
             pass
-        ended = asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
+        ended = asyncio.gather(*(lane.stop(grace) for lane in self._lanes), *self._replacing)
         await asyncio.wait([ended], timeout=(grace or 0.0) + _HANGS_UP)
         if not ended.done():  # one that takes no answers would keep it from the end of its call
             self._connections.close_all()
         await ended
-        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     def _make_lane(self, *, shared: bool) -> grpc.aio.Server:
         lane = grpc.aio.server(options=[*self._options, ("grpc.so_reuseport", int(shared))])
         lane.add_generic_rpc_handlers(self._handlers)
         return lane
 
-    async def _keep(self, number: int) -> None:
-        """Put another lane in the place of each that ends before its time.
+    async def _start_lane(self, number: int) -> None:
+        """Start a lane, and see to it that another comes should it end before its time."""
+        others = asyncio.all_tasks()
+        await self._lanes[number].start()
+        for task in asyncio.all_tasks() - others:
+            if getattr(task.get_coro(), "__name__", "") == _TAKES_UP_CALLS:
+                task.add_done_callback(lambda _: self._lane_ended(number))
 
-        grpc.aio ends a server that gets a path which is not UTF-8.
+    def _lane_ended(self, number: int) -> None:
+        if not self._stopping.is_set():
+            task = asyncio.create_task(self._replace(number))
+            self._replacing.add(task)
+            task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self, number: int) -> None:
+        """Put another lane in the place of one that has ended.
+
+        grpc.aio ends a server that gets a path which is not UTF-8; the calls on it would go on.
         """
+        ending = asyncio.create_task(self._lanes[number].stop(None))
+        if number == 0:  # what can not be shared has to be given back before
+            await asyncio.wait([ending], timeout=_HANGS_UP)
         while not self._stopping.is_set():
-            with contextlib.suppress(Exception):
-                await self._lanes[number].wait_for_termination()
-            while not self._stopping.is_set():
-                lane = self._make_lane(shared=len(self._lanes) > 1)
-                try:
-                    self._bind_again(lane, with_unix=number == 0)
-                except BindError:  # the old one has not yet given it back
-                    await asyncio.sleep(_BINDS_AGAIN)
-                    continue
-                self._lanes[number] = lane
-                self._guard.renew()
-                steer(self._connections.listeners())  # what had been said went with the last of all
-                async with self._starting:
-                    if not self._stopping.is_set():
-                        await lane.start()
-                break
+            lane = self._make_lane(shared=len(self._lanes) > 1)
+            try:
+                self._bind_again(lane, with_unix=number == 0)
+            except BindError:
+                await asyncio.sleep(_BINDS_AGAIN)
+                continue
+            self._lanes[number] = lane
+            self._guard.renew()
+            async with self._starting:
+                if not self._stopping.is_set():
+                    await self._start_lane(number)
+            break
+        with contextlib.suppress(UnicodeDecodeError):  # what has ended it
+            await ending
 
     def _bind_lane(self) -> grpc.aio.Server:
         """Make one more on the same ports."""

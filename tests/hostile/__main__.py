@@ -80,13 +80,12 @@ def _floods(extent: Extent, folder: Path, names: list[str]) -> int:
         ("| REFERENCE", 11), ("P99 ms", 7), ("MiB before", 10), ("most", 5), ("after", 5),
         ("VERDICT", 7),
     )  # fmt: skip
-    with _with_own_line(folder) as ours, reference() as other:
-        for server in (ours, other) if extent.compared else (ours,):
-            warm_up(server, names, extent.warm_up)  # what is made once is no leak
+    with _with_own_line(folder) as ours:
+        warm_up(ours, names, extent.warm_up)  # what is made once is no leak
         first = ours.body()
         for name in names:
             hurt = endure(ours, name, extent.flood, patience=20.0)
-            table.judge(not hurt.faults, *_cells(hurt), *_other(extent, other, name),
+            table.judge(not hurt.faults, *_cells(hurt), *_other(extent, name),
                         why="; ".join(hurt.faults))  # fmt: skip
             if not ours.alive:
                 break
@@ -119,12 +118,13 @@ def _cells(hurt: Endured) -> list[str]:
     ]  # fmt: skip
 
 
-def _other(extent: Extent, other: Subject, name: str) -> list[str]:
+def _other(extent: Extent, name: str) -> list[str]:
     if not extent.compared:
         return ["| -", "", "", "", ""]
-    if not other.alive:
+    with reference() as other:  # each time another: some attacks end it
+        hurt = endure(other, name, extent.flood, patience=min(3.0, 4 * extent.flood))
+    if not hurt.alive:
         return ["| crashed", "", "", "", ""]
-    hurt = endure(other, name, extent.flood, patience=min(3.0, 4 * extent.flood))
     missed = f"| {len(hurt.onlooker.missed)} of {hurt.onlooker.asked}"
     before, after = hurt.before.resident, hurt.after.resident
     return [

@@ -214,11 +214,9 @@ def _wrong_requests(field: Field) -> None:
 @_attack
 def _wrong_paths(field: Field) -> None:
     """Call a path that is not UTF-8."""
-    path = encode([("x", "/PATH")])[-6:]
-    block = encode(grpc_headers("/PATH")).replace(path, b"\x03/\xff\xfe")
     with field.dial() as peer:
         peer.begin()
-        peer.call(block)
+        peer.call(raw.wrong_path())
         field.count += 1
         field.wait(0.01)
         peer.drain()

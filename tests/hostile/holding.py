@@ -106,6 +106,20 @@ def _half_a_call(field: Field) -> None:
 
 
 @_attack
+def _stay_after_a_wrong_path(field: Field) -> None:
+    watch, wrong = encode(grpc_headers(raw.WATCH)), raw.wrong_path()
+    for peer in field.crowd(500):  # one after the other: each meets what came for the last
+        with contextlib.suppress(OSError):
+            peer.begin()
+            peer.call(watch)
+            peer.call(wrong)
+            field.count += 1
+            field.wait(0.02)
+            peer.drain()
+    field.wait()
+
+
+@_attack
 def _idle_connections(field: Field) -> None:
     _hold(field, 5000, Peer.begin)
 

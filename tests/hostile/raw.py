@@ -82,6 +82,12 @@ def reset_frame(stream: int) -> bytes:
     return RstStreamFrame(stream, 8).serialize()
 
 
+def wrong_path() -> bytes:
+    """Make the headers of a call with a path that is not UTF-8."""
+    path = encode([("x", "/PATH")])[-6:]
+    return encode(grpc_headers("/PATH")).replace(path, b"\x03/\xff\xfe")
+
+
 class Peer:
     """One connection of an attacker.
 

@@ -19,6 +19,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from petsage_grpc.core.fold import Answer
@@ -114,6 +115,13 @@ class Caller(RawClient):
         with contextlib.suppress(ConnectionError):
             return await self.reader.read(-1)
         return b""
+
+    async def is_gone(self) -> bool:
+        """Say whether the server has ended the connection."""
+        try:
+            return await self.check() is not None
+        except (EndedError, ProtocolError):  # h2 hears nothing more after GOAWAY
+            return True
 
     async def first_of(self, stream: int) -> "tuple[str, str] | None":
         """Return how a call ends, as a code and details; None when it lasts and is answered."""

@@ -15,7 +15,7 @@ from petsage_grpc.rpc.guard import Guard, Watches
 from petsage_grpc.rpc.limits import Refusals
 from tests.processes import PATIENCE
 from tests.rpc.conftest import SERVING
-from tests.rpc.limited import CHECK, OTHER, Caller, EndedError, Limited, codes_of_a_crowd, limited
+from tests.rpc.limited import CHECK, OTHER, Caller, Limited, codes_of_a_crowd, limited
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="only /proc tells which connections there are"
@@ -57,13 +57,6 @@ async def connected(made: Limited, source: str, number: int) -> list[Caller]:
     return callers
 
 
-async def is_gone(caller: Caller) -> bool:
-    """Say whether the server has ended the connection."""
-    with contextlib.suppress(EndedError):
-        return await caller.check() is not None
-    return True
-
-
 async def leave(callers: list[Caller]) -> None:
     for caller in callers:
         await caller.leave()
@@ -97,7 +90,7 @@ async def test_of_too_many_connections_in_all_those_of_whom_has_most_are_closed(
         assert guarded.look() == 0
         new = await connected(made, "127.0.0.3", 2)
         assert guarded.look() == 2
-        gone = [caller for caller in (*greedy, *few, *new) if await is_gone(caller)]
+        gone = [caller for caller in (*greedy, *few, *new) if await caller.is_gone()]
         assert len(gone) == 2
         assert set(gone) < {*greedy, new[1]}
         assert guarded.refusals.counts() == {"max_connections": 2}
@@ -220,7 +213,7 @@ async def test_all_that_come_by_a_unix_socket_are_one_peer(tmp_path: Path) -> No
         assert guarded.look() == 0
         (new,) = await connected(made, "", 1)
         assert guarded.look() == 1
-        assert [await is_gone(caller) for caller in (*old, new)] == [False, False, True]
+        assert [await caller.is_gone() for caller in (*old, new)] == [False, False, True]
         await leave([*old, new])
 
 

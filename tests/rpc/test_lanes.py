@@ -14,9 +14,10 @@ from petsage_grpc.errors import BindError
 from petsage_grpc.rpc import _lanes
 from petsage_grpc.rpc._channelz import list_servers, traffic_of
 from petsage_grpc.rpc._grpc_log import keep_callers_out_of_the_log
-from petsage_grpc.rpc._lanes import LANES
+from petsage_grpc.rpc._lanes import LANES, SPARES
 from petsage_grpc.settings import Settings
 from tests.hostile.attacks import attack
+from tests.hostile.raw import ATTACKER
 from tests.rpc.conftest import SERVING
 from tests.rpc.limited import CHECK, Caller, Limited, limited
 
@@ -109,7 +110,7 @@ async def test_where_the_system_can_not_do_it_calls_are_answered_as_ever(
 
     monkeypatch.setattr(_lanes, "_set", lacks_it)
     async with limited() as made:
-        assert len(made.server._lanes) == (1 if lacking == "share" else LANES)
+        assert len(made.server._lanes) == (1 if lacking == "share" else LANES + SPARES)
         for _ in range(10):
             assert await made.check() == SERVING
 
@@ -142,6 +143,41 @@ async def test_a_path_that_is_not_utf_8_ends_no_port(
     told = {record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING}
     assert told <= {TOLD}
     assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_who_ends_a_server_again_and_again_ends_no_calls_of_other_lines() -> None:
+    keep_callers_out_of_the_log()
+    async with limited() as made, contextlib.AsyncExitStack() as stack:
+        callers = {
+            peer: await stack.enter_async_context(await Caller.connect(made.address, peer))
+            for peer in (*PEERS, ATTACKER)
+        }
+        for caller in callers.values():
+            assert await caller.check() is None
+        before = lanes_of(made)
+        beside = {peer for peer, met in before.items() if met == before[ATTACKER]}
+        assert await asyncio.to_thread(attack, "wrong-paths", made.address, 3.0) > 5
+        assert {peer for peer, caller in callers.items() if await caller.is_gone()} == beside
+        for peer in set(PEERS) - beside:
+            async with await Caller.connect(made.address, peer) as again:
+                assert await again.check() is None
+        after = lanes_of(made)
+        assert {peer for peer in PEERS if after.get(peer) == before[peer]} == set(PEERS) - beside
+
+
+async def test_who_ends_servers_and_stays_takes_the_port_from_nobody() -> None:
+    keep_callers_out_of_the_log()
+    async with limited() as made:
+        listeners = made.server._connections.listeners
+        before = len(listeners())
+        done = asyncio.create_task(
+            asyncio.to_thread(attack, "stay-after-a-wrong-path", made.address, 3.0)
+        )
+        while not done.done():
+            assert await made.check() == SERVING
+        assert await done > LANES + SPARES
+        while len(listeners()) < before:
+            await asyncio.sleep(0)
 
 
 def lane_by(program: list[_lanes._Instruction], address: str) -> int:
