@@ -114,10 +114,11 @@ def endure(subject: Subject, name: str, seconds: float, patience: float) -> Endu
         )  # fmt: skip
     assert not attacker.returncode, attacker.stderr
     ended, after = time.monotonic(), before
-    while subject.alive:
-        after = subject.body(watched=_GLANCE)
-        if _is_back(before, after) or time.monotonic() - ended > patience:
-            break
+    with contextlib.suppress(OSError):  # it may end meanwhile
+        while subject.alive:
+            after = subject.body(watched=_GLANCE)
+            if _is_back(before, after) or time.monotonic() - ended > patience:
+                break
     settled = time.monotonic() - ended
     return Endured(
         name, int(attacker.stdout), onlooker, before, after, after.peak, settled,

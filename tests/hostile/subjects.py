@@ -70,6 +70,8 @@ class Body:
         words = Path(f"/proc/{pid}/status").read_text()
         found = re.findall(r"^(\w+):\s+(\d+)", words, re.MULTILINE)
         read = {key: int(value) for key, value in found}
+        if "VmRSS" not in read:
+            raise ProcessLookupError(f"{pid} has ended")
         descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 -- there are thousands
         return cls(read["VmRSS"] / 1024, read["VmHWM"] / 1024, descriptors, read["Threads"], idle)
 
