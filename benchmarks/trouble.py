@@ -28,7 +28,7 @@ _MAX_SILENCE: Final = 1.0
 _DISTURBED: Final = 0.01
 """The part of the processors' time above which, when others got it, a round is taken again."""
 _AGAIN: Final = 4
-"""How often each round is taken again at most; which ones stay is decided by what was stolen."""
+"""How many rounds are taken again at most, for each that there is; what was stolen decides."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 

@@ -144,9 +144,11 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
         self._stopping.set()
         self._plane.monitor.drain()
         self._plane.names.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._plane.health.wait_for_nobody(), grace)
-        await self._plane.monitor.stop()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._plane.health.wait_for_nobody(), grace)
+        finally:
+            await self._plane.monitor.stop()
 
     async def __aenter__(self) -> Self:
         return await self.start()

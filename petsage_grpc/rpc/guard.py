@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from itertools import zip_longest
+from operator import itemgetter
 from typing import Final, Protocol
 
 from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
@@ -87,6 +87,7 @@ class Guard:
         """How many had ended, by the server's number."""
         self._servers: list[int] | None = None
         """Those that may be ours, by their numbers; None when they have to be looked for."""
+        self._renewals = 0
         self._lost: dict[int, tuple[int, float]] = {}
         """Calls that grpc goes on counting after it has refused them, by the server's number.
 
@@ -104,6 +105,7 @@ class Guard:
 
     def renew(self) -> None:
         """Note that a server has taken the place of another."""
+        self._renewals += 1
         self._servers = None
 
     def start(self, connections: Connections) -> None:
@@ -160,11 +162,14 @@ class Guard:
             for peer, connections in peers.items()
         )
         limit = Limit("max_connections", self._most_connections)
-        # The first of each peer, the second of each, and so on: whoever has most gives some up.
-        turns = zip_longest(*(connections[:most] for connections in peers.values()))
-        ranked = [one for turn in turns for one in turn if one is not None]
-        for connection in ranked[self._most_connections :]:
-            closed += self._close([connection], found, connection.peer, limit)
+        if len(found) > self._most_connections:
+            ranked = [
+                one for connections in peers.values() for one in enumerate(connections[:most])
+            ]
+            # The first of each peer, the second of each, and so on: whoever has most gives some up.
+            ranked.sort(key=itemgetter(0))
+            for _, connection in ranked[self._most_connections :]:
+                closed += self._close([connection], found, connection.peer, limit)
         self._known = frozenset(found)
         return closed
 
@@ -178,7 +183,9 @@ class Guard:
         before, self._watched = self._watched, self._watches.granted
         servers = self._servers
         if servers is None:
-            servers = self._servers = list_servers()
+            renewals, servers = self._renewals, list_servers()
+            if renewals == self._renewals:  # or there is one more meanwhile
+                self._servers = servers
         now, closed = time.monotonic(), 0
         for server in [*servers]:
             open_, ended = calls_of(server)

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
 
 import grpc.aio
 
@@ -25,8 +26,10 @@ __all__ = ["Server"]
 
 _BINDS_AGAIN: Final = 0.05
 """Seconds until it is tried again to take an address that was ours."""
-_TAKES_UP_CALLS: Final = "_server_main_loop"
-"""The task of a server of grpc.aio that has to last as long as the server."""
+_BINDS_SELDOM: Final = 5.0
+"""The most that these seconds become when it can not be had."""
+_GIVES_BACK: Final = 0.2
+"""Seconds that it gets to give it back."""
 _HANGS_UP: Final = 0.2
 """Seconds beyond the grace time after which it is waited for no client any more."""
 
@@ -82,6 +85,7 @@ class Server:
         )  # fmt: skip
         self._lanes = [self._make_lane(shared=False)]
         self._replacing = set[asyncio.Task[None]]()
+        self._ended = set[grpc.aio.Server]()
 
     def bind(self, listen: Iterable[str], setting: str) -> None:
         """Take every address; it answers there once it is started.
@@ -115,8 +119,8 @@ class Server:
         self._stopping.set()
         self._guard.stop()
         async with self._starting:  # or a stop in the midst of a start would crash the interpreter
-            pass
-        ended = asyncio.gather(*(lane.stop(grace) for lane in self._lanes), *self._replacing)
+            lanes = [lane for lane in self._lanes if lane not in self._ended]
+        ended = asyncio.gather(*(_end(lane, grace) for lane in lanes), *self._replacing)
         await asyncio.wait([ended], timeout=(grace or 0.0) + _HANGS_UP)
         if not ended.done():  # one that takes no answers would keep it from the end of its call
             self._connections.close_all()
@@ -129,41 +133,52 @@ class Server:
 
     async def _start_lane(self, number: int) -> None:
         """Start a lane, and see to it that another comes should it end before its time."""
-        others = asyncio.all_tasks()
-        await self._lanes[number].start()
-        for task in asyncio.all_tasks() - others:
-            if getattr(task.get_coro(), "__name__", "") == _TAKES_UP_CALLS:
-                task.add_done_callback(lambda _: self._lane_ended(number))
+        lane, found = self._lanes[number], list[asyncio.Task[None]]()
+        with _next_task_in(found):  # the first of a server takes up its calls
+            await lane.start()
+        for task in found:
+            task.add_done_callback(partial(self._lane_ended, number, lane))
 
-    def _lane_ended(self, number: int) -> None:
-        if not self._stopping.is_set():
-            task = asyncio.create_task(self._replace(number))
-            self._replacing.add(task)
-            task.add_done_callback(self._replacing.discard)
+    def _lane_ended(self, number: int, lane: grpc.aio.Server, task: "asyncio.Task[None]") -> None:
+        if self._stopping.is_set() or self._lanes[number] is not lane:
+            return
+        if not task.cancelled() and task.exception() is not None:
+            replacing = asyncio.create_task(self._replace(number))
+            self._replacing.add(replacing)
+            replacing.add_done_callback(self._replacing.discard)
 
     async def _replace(self, number: int) -> None:
         """Put another lane in the place of one that has ended.
 
         grpc.aio ends a server that gets a path which is not UTF-8; the calls on it would go on.
         """
-        ending = asyncio.create_task(self._lanes[number].stop(None))
-        if number == 0:  # what can not be shared has to be given back before
-            await asyncio.wait([ending], timeout=_HANGS_UP)
-        while not self._stopping.is_set():
+        self._ended.add(old := self._lanes[number])
+        ending = asyncio.create_task(_end(old, None))
+        if number == 0:  # a unix socket, or a port that can not be shared, has to be given back
+            await asyncio.wait([ending], timeout=_GIVES_BACK)
+        pause = _BINDS_AGAIN
+        while not await self._try_to_replace(number):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _BINDS_SELDOM)
+        await ending
+        self._ended.discard(old)
+
+    async def _try_to_replace(self, number: int) -> bool:
+        """Bind and start another lane; say whether it need not be tried again."""
+        async with self._starting:
+            if self._stopping.is_set():
+                return True
             lane = self._make_lane(shared=len(self._lanes) > 1)
             try:
                 self._bind_again(lane, with_unix=number == 0)
             except BindError:
-                await asyncio.sleep(_BINDS_AGAIN)
-                continue
+                await lane.start()  # or what it has bound would never be given back
+                await _end(lane, None)
+                return False
             self._lanes[number] = lane
             self._guard.renew()
-            async with self._starting:
-                if not self._stopping.is_set():
-                    await self._start_lane(number)
-            break
-        with contextlib.suppress(UnicodeDecodeError):  # what has ended it
-            await ending
+            await self._start_lane(number)
+            return True
 
     def _bind_lane(self) -> grpc.aio.Server:
         """Make one more on the same ports."""
@@ -203,3 +218,35 @@ class Server:
             raise BindError(
                 f"can not listen on {address}: it is taken, perhaps by another address in listen"
             ) from None
+
+
+async def _end(lane: grpc.aio.Server, grace: float | None) -> None:
+    """Stop a lane, also one that has ended by an error, or does so meanwhile."""
+    try:
+        await lane.stop(grace)
+    except Exception:  # noqa: BLE001 -- it raises what has ended it, and then has not stopped yet
+        await lane.stop(grace)
+
+
+@contextlib.contextmanager
+def _next_task_in(found: "list[asyncio.Task[None]]") -> Iterator[None]:
+    """Have the next task of this event loop put into a list."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+
+    def make(
+        loop: asyncio.AbstractEventLoop,
+        coro: Any,  # noqa: ANN401 -- what asyncio makes tasks of
+        **options: Any,  # noqa: ANN401 -- and what else it gives
+    ) -> "asyncio.Task[Any]":
+        loop.set_task_factory(before)
+        task: asyncio.Task[Any] = loop.create_task(coro, **options)
+        found.append(task)
+        return task
+
+    loop.set_task_factory(make)
+    try:
+        yield
+    finally:
+        if not found:
+            loop.set_task_factory(before)

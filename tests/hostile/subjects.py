@@ -34,7 +34,7 @@ _IDLE: Final = 0.5
 _BAD: Final = re.compile(
     r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|Exception|Task was destroyed|Fatal"
 )
-_EXPLAINED: Final = (r"evicted \d+ watchers", r"petsage_grpc\.limits: ")
+_EXPLAINED: Final = (r"evicted \d+ watchers", r"petsage_grpc\.limits: ", "a peer sent a ")
 """Lines above INFO that an attack may cause, each of which says just what happened."""
 
 

@@ -12,12 +12,13 @@ import pytest
 
 from petsage_grpc.errors import BindError
 from petsage_grpc.rpc import _lanes
-from petsage_grpc.rpc._channelz import list_servers, traffic_of
+from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
 from petsage_grpc.rpc._grpc_log import keep_callers_out_of_the_log
 from petsage_grpc.rpc._lanes import LANES, SPARES
 from petsage_grpc.settings import Settings
 from tests.hostile.attacks import attack
-from tests.hostile.raw import ATTACKER
+from tests.hostile.raw import ATTACKER, Field, wrong_path
+from tests.processes import PATIENCE
 from tests.rpc.conftest import SERVING
 from tests.rpc.limited import CHECK, Caller, Limited, limited
 
@@ -178,6 +179,29 @@ async def test_who_ends_servers_and_stays_takes_the_port_from_nobody() -> None:
         assert await done > LANES + SPARES
         while len(listeners()) < before:
             await asyncio.sleep(0)
+
+
+async def test_a_lane_that_ends_by_an_error_while_it_is_stopped_holds_up_nothing() -> None:
+    keep_callers_out_of_the_log()
+    async with limited() as made:
+        ours, field = set(list_servers()), Field(made.address, PATIENCE)
+        peer = field.dial()
+        peer.begin()
+        peer.call(wrong_path())
+        while not any(calls_of(server).open for server in ours):  # the event loop stands still
+            peer.drain()
+        await made.server.stop(0.0)
+        assert made.server._connections.listeners() == []
+        field.leave()
+
+
+async def test_a_healthy_lane_is_not_replaced() -> None:
+    async with limited() as made:
+        one = made.server._lanes[3]
+        await one.stop(None)
+        await asyncio.sleep(0)
+        assert not made.server._replacing
+        assert made.server._lanes[3] is one
 
 
 def lane_by(program: list[_lanes._Instruction], address: str) -> int:
