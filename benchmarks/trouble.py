@@ -199,10 +199,12 @@ _TROUBLES: Final = {
         "aio loop blocked 1.5 s at a time",
         "aio", trouble_run.called, _WINDOW, call=1.5, callers=4, rounds=5,
     ): {"thread": _QUICK, "process": _QUICK},
-    Trouble("4 busy Python threads", "aio", trouble_run.busy(4), _WINDOW): {
+    Trouble("4 busy Python threads", "aio", trouble_run.busy(4), _WINDOW, rounds=5): {
         "thread": Wanted(p99=50.0), "process": _FAIR,
     },
-    Trouble("16 busy Python threads", "aio", trouble_run.busy(16), _WINDOW): {"process": _FAIR},
+    Trouble("16 busy Python threads", "aio", trouble_run.busy(16), _WINDOW, rounds=5): {
+        "process": _FAIR,
+    },
     Trouble(
         "one C call that holds the lock 5 s", "aio", trouble_run.hold, _HELD,
         turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=2,
