@@ -158,7 +158,8 @@ class Server:
             await asyncio.wait([ending], timeout=_GIVES_BACK)
         pause = _BINDS_AGAIN
         while not await self._try_to_replace(number):
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, _BINDS_SELDOM)
         await ending
         self._ended.discard(old)

@@ -120,6 +120,20 @@ def plane_of(plane: HealthPlane) -> Iterator[None]:
         plane.stop()
 
 
+def start_interrupted(plane: HealthPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a plane whose start has been patched to be interrupted, and take the patch away."""
+    with pytest.raises(KeyboardInterrupt):
+        plane.start()
+    monkeypatch.undo()
+
+
+def starts_as_ever(plane: HealthPlane) -> None:
+    """Make sure that nothing of a plane is left, and that it starts."""
+    assert not plane_threads()
+    with plane, Asking(plane.address) as asking:
+        assert asking.check() == UP
+
+
 def test_an_interrupt_while_it_starts_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -128,12 +142,8 @@ def test_an_interrupt_while_it_starts_leaves_nothing_behind(
 
     plane = make()
     monkeypatch.setattr(Future, "result", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        plane.start()
-    monkeypatch.undo()
-    assert not plane_threads()
-    with plane, Asking(plane.address) as asking:
-        assert asking.check() == UP
+    start_interrupted(plane, monkeypatch)
+    starts_as_ever(plane)
 
 
 def test_an_interrupt_while_its_thread_starts_leaves_nothing_behind(
@@ -149,14 +159,10 @@ def test_an_interrupt_while_its_thread_starts_leaves_nothing_behind(
 
     plane = make()
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        plane.start()
-    monkeypatch.undo()
+    start_interrupted(plane, monkeypatch)
     (thread,) = started
     thread.join(PATIENCE)
-    assert not plane_threads()
-    with plane, Asking(plane.address) as asking:
-        assert asking.check() == UP
+    starts_as_ever(plane)
 
 
 def test_a_thread_that_has_not_begun_when_it_is_stopped_does_not_begin() -> None:
@@ -175,13 +181,9 @@ def test_an_interrupt_when_it_has_just_started_leaves_nothing_behind(
 
     plane = make()
     monkeypatch.setattr(plane, "_tell_all", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        plane.start()
-    monkeypatch.undo()
-    assert not plane_threads()
+    start_interrupted(plane, monkeypatch)
     assert plane not in health_plane._running
-    with plane, Asking(plane.address) as asking:
-        assert asking.check() == UP
+    starts_as_ever(plane)
 
 
 def while_it_starts(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:

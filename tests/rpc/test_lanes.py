@@ -195,6 +195,24 @@ async def test_a_lane_that_ends_by_an_error_while_it_is_stopped_holds_up_nothing
         field.leave()
 
 
+async def test_a_lane_that_can_not_be_bound_again_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep_callers_out_of_the_log()
+    monkeypatch.setattr("petsage_grpc.rpc.server._BINDS_AGAIN", 1000.0)
+    tried = asyncio.Event()
+
+    def taken(*_: object, **__: object) -> None:
+        tried.set()
+        raise BindError("taken")
+
+    async with limited() as made:
+        monkeypatch.setattr(made.server, "_bind_again", taken)
+        assert await asyncio.to_thread(attack, "wrong-paths", made.address, 0.1) > 0
+        await asyncio.wait_for(tried.wait(), PATIENCE)
+        await asyncio.wait_for(made.server.stop(0.0), PATIENCE)
+
+
 async def test_a_healthy_lane_is_not_replaced() -> None:
     async with limited() as made:
         one = made.server._lanes[3]
