@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -120,8 +122,7 @@ async def test_a_request_to_a_feature_may_be_larger_than_one_about_health(site: 
 
 
 HANGS = """
-import threading
-told = threading.Event()
+from log_line import told
 def wait():
     assert told.wait(20), "nobody was told"
 """
@@ -133,12 +134,14 @@ async def test_what_hangs_while_it_is_imported_or_mounted_is_told(
 ) -> None:
     bring(site, HANGS + code)
     monkeypatch.setattr(features, "_LONG", 0.01)
+    told = threading.Event()
+    monkeypatch.setitem(sys.modules, "log_line", SimpleNamespace(told=told))
     lines = []
 
     class Hears(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
-            sys.modules["naps_feature"].told.set()
+            told.set()
 
     hears, log = Hears(), logging.getLogger("petsage_grpc.features")
     log.addHandler(hears)
