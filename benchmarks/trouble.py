@@ -28,7 +28,7 @@ _MAX_SILENCE: Final = 1.0
 _DISTURBED: Final = 0.01
 """The part of the processors' time above which, when others got it, a round is taken again."""
 _AGAIN: Final = 4
-"""How many rounds are taken again at most, for each that there is; what was stolen decides."""
+"""How often a round is taken again at most; what was stolen decides."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -224,24 +224,31 @@ _TROUBLES: Final = {
 
 def rows(*, quick: bool) -> list[Troubled]:
     """Bring an application with each host into each trouble."""
-    return [_take(trouble, wanted, quick=quick) for trouble, wanted in _TROUBLES.items()]
+    taken = [_take(trouble, wanted, quick=quick) for trouble, wanted in _TROUBLES.items()]
+    for _ in range(0 if quick else _AGAIN):  # later: what takes the time may be over by then
+        for row in taken:
+            _take_again(row)
+    return taken
 
 
 def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubled:
     takes = {host: partial(trouble_run.take, trouble, host, quick=quick) for host in HOSTS}
-    taken = alternate(
-        takes, 1 if quick else trouble.rounds, warm_up=False
-    )  # each starts anew anyway
-    for host in wanted:  # a reference that misses nearly all misses them anyway
-        rounds = taken[host]
-        for _ in range(0 if quick else _AGAIN * len(rounds)):
-            worst = max(rounds, key=_stolen)
-            if worst.stolen <= _DISTURBED:
-                break
-            sys.stderr.write(f"{worst.stolen:.1%} stolen from {host}: taking a round again\n")
-            calmer = min(worst, takes[host](), key=_stolen)
-            rounds[rounds.index(worst)] = calmer
-    return Troubled(trouble, taken, wanted)
+    rounds = 1 if quick else trouble.rounds
+    return Troubled(trouble, alternate(takes, rounds, warm_up=False), wanted)  # each starts anew
+
+
+def _take_again(row: Troubled) -> None:
+    """Take the rounds again that were disturbed; the calmer of the two stays, whatever it says."""
+    for host in row.wanted:  # a reference that misses nearly all misses them anyway
+        rounds = row.rounds[host]
+        for number, disturbed in enumerate(rounds):
+            if disturbed.stolen > _DISTURBED:
+                sys.stderr.write(
+                    f"{row.trouble.words}: {disturbed.stolen:.1%} stolen from {host}:"
+                    " taking a round again\n"
+                )
+                calmer = trouble_run.take(row.trouble, host, quick=False)
+                rounds[number] = min(disturbed, calmer, key=_stolen)
 
 
 if __name__ == "__main__":

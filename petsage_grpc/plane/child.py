@@ -23,7 +23,9 @@ def main() -> None:
     # The imports take a while, and the application may die meanwhile.
     threading.Thread(target=watch, daemon=True).start()
     from petsage_grpc.plane.child_service import serve  # noqa: PLC0415 -- they are after this
+    from petsage_grpc.plane.turns import ask_for_short_turns  # noqa: PLC0415 -- likewise
 
+    ask_for_short_turns()
     serve(link, cells, parent, watched.set)
 
 
