@@ -113,6 +113,22 @@ async def test_at_the_end_the_checks_give_back_what_they_hold() -> None:
         assert check.closed
 
 
+async def test_an_end_that_is_cancelled_gives_it_back_as_well() -> None:
+    plane, check = make(), Closing()
+    plane.add_check("closing", check)
+    async with serving(plane) as app:
+        await plane.start()
+        await app.becomes(SERVING)
+        watch = app.watch()
+        await watch.read()
+        end = asyncio.create_task(plane.stop(grace=PATIENCE))
+        await asyncio.sleep(0)
+        end.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await end
+        assert check.closed
+
+
 async def _again(beat: Any) -> None:
     while True:
         beat()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from petsage_grpc.rpc import _memory
+from petsage_grpc.rpc import _memory, guard
 from petsage_grpc.rpc._channelz import calls_of, list_servers
 from petsage_grpc.rpc._sockets import Connections, list_descriptors
 from petsage_grpc.rpc.guard import Guard, Watches
@@ -189,6 +189,25 @@ async def test_it_looks_by_itself_until_it_is_stopped() -> None:
         more = await connected(made, OTHER, 3)
         await leave([*callers, *more])
         await asyncio.wait(ends)
+
+
+async def test_a_server_that_comes_while_they_are_listed_is_looked_at_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_calls=MANY)
+        listed = []
+
+        def list_while_one_comes() -> list[int]:
+            listed.append(list_servers())
+            if len(listed) == 1:
+                guarded.guard.renew()
+            return listed[-1]
+
+        monkeypatch.setattr(guard, "list_servers", list_while_one_comes)
+        for _ in range(3):
+            guarded.look()
+        assert len(listed) == 2, "again after it came, and then no more"
 
 
 async def test_the_memory_of_a_crowd_of_calls_is_given_back_when_it_is_over(
