@@ -60,11 +60,15 @@ def quote(text: str) -> str:
 
 
 def caller_of(context: Context) -> str:
-    """Say who calls: the address and the port; all that come by a unix socket are one."""
+    """Say who calls: the address without its scope, and the port.
+
+    All that come by a unix socket are one.
+    """
     family, _, rest = context.peer().partition(":")
     if family not in ("ipv4", "ipv6"):
         return f"{family}:"
-    return unquote(rest).replace("[", "").replace("]", "")
+    host, _, port = unquote(rest).rpartition(":")
+    return f"{host.strip('[]').partition('%')[0]}:{port}"
 
 
 def peer_of(context: Context) -> str:

@@ -25,7 +25,7 @@ _MANY_CALLS: Final = 200
 _MOVING: Final = 0.25
 """The part of the calls taken up lately that ended or stayed, above which a line moves."""
 _BELIEVES: Final = 5.0
-"""Seconds for which it is believed how many calls grpc has lost count of."""
+"""Seconds for which it is believed how many calls of a server are none of those it limits."""
 _PATIENCE: Final = 15.0
 """Seconds after which too many calls are too many even in a line that moves."""
 
@@ -88,10 +88,11 @@ class Guard:
         self._servers: list[int] | None = None
         """Those that may be ours, by their numbers; None when they have to be looked for."""
         self._renewals = 0
-        self._lost: dict[int, tuple[int, float]] = {}
-        """Calls that grpc goes on counting after it has refused them, by the server's number.
+        self._excused: dict[int, tuple[int, float]] = {}
+        """Granted watches, and calls that grpc goes on counting after it has refused them.
 
-        And until when that is believed: calls of whom we hung up on look the same for a while.
+        By the server's number, with until when that is believed: watches may leave, and calls of
+        whom we hung up on look like refused ones for a while.
         """
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -186,13 +187,16 @@ class Guard:
             renewals, servers = self._renewals, list_servers()
             if renewals == self._renewals:  # or there is one more meanwhile
                 self._servers = servers
+            for known in (self._pressed, self._ended, self._excused):
+                for gone in known.keys() - servers:
+                    del known[gone]
         now, closed = time.monotonic(), 0
         for server in [*servers]:
             open_, ended = calls_of(server)
             moved = ended - self._ended.get(server, 0) + self._watched - before
             self._ended[server] = ended
-            lost, until = self._lost.get(server, (0, 0.0))
-            if open_ - (lost if now < until else 0) - self._watched <= most:
+            excused, until = self._excused.get(server, (0, 0.0))
+            if open_ - (excused if now < until else 0) <= most:
                 self._pressed.pop(server, None)
                 continue
             is_late = now - self._pressed.setdefault(server, now) > _PATIENCE
@@ -213,10 +217,11 @@ class Guard:
             if not self._connections.are_at(connection.address, connection.port):
                 return False, 0
             granted = self._watches.granted_to(f"{connection.peer}:{connection.peer_port}")
-            peers.setdefault(connection.peer, []).append((traffic.calls - granted, connection))
-            open_ -= traffic.calls
+            limited = traffic.calls - granted
+            peers.setdefault(connection.peer, []).append((limited, connection))
+            open_ -= limited
             time.sleep(0)  # or the server would wait for the interpreter until all are read
-        self._lost[server] = max(0, open_), now + _BELIEVES
+        self._excused[server] = max(0, open_), now + _BELIEVES
         limit = Limit("max_calls_per_peer", most)
         closed = sum(
             self._close(_worst(connections, most), found, peer, limit)

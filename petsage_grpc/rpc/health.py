@@ -23,6 +23,7 @@ __all__ = ["MAX_LISTED", "HealthServicer"]
 MAX_LISTED: Final = 100
 """List names at most; the canonical proto says so."""
 
+_STAY: Final = ", with those that were evicted and stay"
 _RESPONSES: Final = {
     status: health_pb2.HealthCheckResponse(status=wire).SerializeToString()
     for status, wire in WIRE_STATUS.items()
@@ -122,7 +123,7 @@ class HealthServicer:
         self._max_name_length = max_name_length
         self._latest = Limit("watch_send_timeout", format_duration(send_timeout))
         self._sends = _Sends(send_timeout, self._evict)
-        # Those that were evicted but keep their call open count apart, up to as many again.
+        # Those that were evicted but keep their call open count here alone.
         self._open = Places(2 * max_watchers, 2 * per_peer)
         self._followers = Places(max_watchers, per_peer)
         self._unknown = NamePlaces(unknown)
@@ -239,11 +240,11 @@ class HealthServicer:
 
     def _limit_of(self, name: str, peer: str) -> tuple[Limit, str] | None:
         """Say which limit refuses a watcher, and what it is told; None when there is a place."""
-        if self._followers.full() or self._open.full():
-            return self._most, f"too many watchers: {self._most}"
-        if self._followers.full_for(peer) or self._open.full_for(peer):
-            limit = self._most_of_peer
-            return limit, f"too many watchers from this address: {limit}"
+        if (full := self._followers.full()) or self._open.full():
+            return self._most, f"too many watchers{'' if full else _STAY}: {self._most}"
+        if (full := self._followers.full_for(peer)) or self._open.full_for(peer):
+            limit, stay = self._most_of_peer, "" if full else _STAY
+            return limit, f"too many watchers from this address{stay}: {limit}"
         if name not in self._names:
             limit = self._most_unknown
             if self._unknown.full_for(peer, name):

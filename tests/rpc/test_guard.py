@@ -133,6 +133,28 @@ async def test_granted_watches_are_not_among_the_calls_of_a_peer() -> None:
         await one.leave()
 
 
+async def test_the_watches_of_others_excuse_no_call() -> None:
+    async with limited(max_calls_per_peer=5) as made:
+        stuck = await Caller.connect(made.address, OTHER, window=0)
+        async with stuck, await Caller.connect(made.address) as else_:
+            assert [await else_.watch() for _ in range(50)] == [None] * 50
+            for _ in range(20):
+                stuck.begin(CHECK)
+            await stuck.ended()
+            assert await else_.check() is None
+    assert made.refusals.counts() == {"max_calls_per_peer": 1}
+
+
+async def test_what_is_known_of_a_server_that_is_gone_is_forgotten() -> None:
+    async with limited() as made:
+        guarded = Guarded(made, most_calls=MANY)
+        gone = max(list_servers()) + MANY
+        guarded.guard._pressed[gone] = 0.0
+        guarded.look()
+        assert not guarded.guard._pressed
+        assert gone not in guarded.guard._ended
+
+
 class Granted:
     """Says how many watches there are."""
 
@@ -173,7 +195,7 @@ async def test_calls_that_grpc_refused_and_goes_on_counting_are_forgotten() -> N
             while await else_.check() is not None:  # as long as the line is full
                 pass
         assert guarded.look() == 0
-        assert sum(lost for lost, _ in guarded.guard._lost.values()) >= 80
+        assert sum(excused for excused, _ in guarded.guard._excused.values()) >= 80
         assert guarded.look() == 0
         assert not guarded.guard._pressed
 
