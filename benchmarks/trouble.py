@@ -5,6 +5,7 @@
 
 import statistics
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ _DISTURBED: Final = 0.01
 """The part of the processors' time above which, when others got it, a round is taken again."""
 _AGAIN: Final = 4
 """How often a round is taken again at most; what was stolen decides."""
+_REST: Final = 60.0
+"""Seconds of rest before that: who had much of a processor lately gets less of it, when lent."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -103,6 +106,11 @@ class Troubled(Line):
     """By the host."""
     wanted: dict[str, Wanted]
     """By the host; of the reference nothing is wanted."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a round counts in which others took much of the processors' time."""
+        return any(taken.stolen > _DISTURBED for host in self.wanted for taken in self.rounds[host])
 
     @property
     def met(self) -> bool:
@@ -225,7 +233,10 @@ _TROUBLES: Final = {
 def rows(*, quick: bool) -> list[Troubled]:
     """Bring an application with each host into each trouble."""
     taken = [_take(trouble, wanted, quick=quick) for trouble, wanted in _TROUBLES.items()]
-    for _ in range(0 if quick else _AGAIN):  # later: what takes the time may be over by then
+    for _ in range(0 if quick else _AGAIN):
+        if not any(row.disturbed for row in taken):
+            break
+        time.sleep(_REST)
         for row in taken:
             _take_again(row)
     return taken

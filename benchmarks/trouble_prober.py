@@ -6,8 +6,10 @@ the application as well, so that these calls are always waiting there.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
+import os
 import sys
 import time
 from typing import Final
@@ -103,4 +105,7 @@ def _status(raw: bytes) -> str:
 
 
 if __name__ == "__main__":
+    with contextlib.suppress(AttributeError, PermissionError):
+        # What it waits for a processor itself is not the time of an answer.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
