@@ -28,9 +28,9 @@ _HELD: Final = (5.0, 2.0)
 _MAX_SILENCE: Final = 1.0
 _DISTURBED: Final = 0.01
 """The part of the processors' time above which, when others got it, a round is taken again."""
-_AGAIN: Final = 4
+_AGAIN: Final = 3
 """How often a round is taken again at most; what was stolen decides."""
-_REST: Final = 60.0
+_REST: Final = 30.0
 """Seconds of rest before that: who had much of a processor lately gets less of it, when lent."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
