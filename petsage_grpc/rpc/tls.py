@@ -18,6 +18,13 @@ _LOOK_EVERY: Final = 1.0
 """Seconds from look to look at the files."""
 _LAST_WAIT: Final = 0.2
 """Seconds that the thread gets to end; one whose file system hangs is left behind."""
+_LETS_READ: Final = (0.02,) * 10
+"""Seconds for which a port waits, in turns, before it takes what is new.
+
+grpc frees what it made of the files before while other handshakes may be about to read it, and
+would crash. None that begins meanwhile gets so far, and those that had begun need far less. In
+turns, because a process that was stopped finds only the one over in whose midst it was.
+"""
 _DAY: Final = 86400.0
 
 _log = logging.getLogger("petsage_grpc.tls")
@@ -78,10 +85,11 @@ class Certificates:
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
             nonlocal given
-            newest = self._in_use
-            if newest is given:
+            if self._in_use is given:
                 return None
-            given = newest
+            for seconds in _LETS_READ:
+                time.sleep(seconds)
+            given = newest = self._in_use
             return newest.configuration
 
         return grpc.dynamic_ssl_server_credentials(

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from petsage_grpc.plane.service import Service
@@ -200,6 +203,42 @@ def test_a_file_system_that_hangs_holds_up_neither_a_handshake_nor_the_stop(
     goes_on.set()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_renewal_while_clients_connect_does_not_crash(tmp_path: Path) -> None:
+    """grpc frees what it made of the old files, whoever reads it: nothing may be reading then."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.rpc.tls.renewing", str(tmp_path)],
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_port_waits_before_it_takes_what_is_new(
+    secret: Secret, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, fetch, **__: fetch)
+    certificates, waited = Certificates(settings(secret)), list[float]()
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:  # one that comes meanwhile is taken with it
+            renew(50)
+
+    def renew(days: float) -> None:
+        secret.renew(authority.pair(days=days))
+        certificates.look()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    fetch: Any = certificates.credentials()
+    assert fetch() is None
+    assert not waited
+    renew(40)
+    first = certificates._in_use.configuration
+    assert fetch() is certificates._in_use.configuration is not first
+    assert sum(waited) == pytest.approx(0.2)
+    assert len(waited) > 2
+    assert fetch() is None
 
 
 async def test_a_service_that_has_ended_leaves_no_thread(secret: Secret) -> None:
