@@ -22,10 +22,11 @@ from tests.hostile.endured import Endured, endure, shares_line, warm_up
 from tests.hostile.figures import Figure
 from tests.hostile.mixed import mixed
 from tests.hostile.onlooker import Onlooker
+from tests.hostile.renewal import renewal
 from tests.hostile.subjects import Subject, reference, service, wait_until
 from tests.processes import PATIENCE
 
-_PARTS: Final = ("floods", "watchers", "conformance", "mixed")
+_PARTS: Final = ("floods", "watchers", "conformance", "renewal", "mixed")
 _ANSWERS: Final = 10
 """How often it is asked whether it still answers."""
 
@@ -43,6 +44,8 @@ class Extent:
     """Seconds for which Check is timed beside watchers."""
     readers: int
     strangers: int
+    renewal: float
+    """Seconds of calls while certificates are renewed."""
     mixed: float
     """Seconds of mixed load and faults."""
     restarts: int
@@ -50,9 +53,9 @@ class Extent:
     """Whether the reference endures it as well."""
 
 
-QUICK: Final = Extent(0.3, 0.5, 1, 0.5, 1_000, 5_000, 10.0, 2, compared=False)
-WHOLE: Final = Extent(3.0, 3.0, 3, 3.0, 10_000, 100_000, 120.0, 20)
-FULL: Final = Extent(60.0, 10.0, 5, 10.0, 10_000, 100_000, 600.0, 20)
+QUICK: Final = Extent(0.3, 0.5, 1, 0.5, 1_000, 5_000, 3.0, 10.0, 2, compared=False)
+WHOLE: Final = Extent(3.0, 3.0, 3, 3.0, 10_000, 100_000, 20.0, 120.0, 20)
+FULL: Final = Extent(60.0, 10.0, 5, 10.0, 10_000, 100_000, 60.0, 600.0, 20)
 
 
 class Table:
@@ -181,7 +184,7 @@ def main() -> int:
         if name not in ATTACKS:
             parser.error(f"there is no attack {name!r}")
     extent = QUICK if arguments.quick else FULL if arguments.full else WHOLE
-    slow = {"conformance"} if arguments.quick else set()
+    slow = {"conformance", "renewal"} if arguments.quick else set()
     parts = arguments.only or [part for part in _PARTS if part not in slow]
     parts = ["floods"] if arguments.attacks else parts
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -195,6 +198,8 @@ def main() -> int:
             wrong += _watchers(extent)
         if "conformance" in parts:
             wrong += _conformance(extent, folder)
+        if "renewal" in parts:
+            wrong += _write_figures([lambda: renewal(folder, extent.renewal)])
         if "mixed" in parts:
             wrong += _write_figures(
                 [lambda: mixed(folder, extent.mixed, extent.restarts, timed=extent.rounds > 1)]

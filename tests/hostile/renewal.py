@@ -1,0 +1,92 @@
+"""Calls at a steady rate, and new connections all the time, while the certificates are renewed."""
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.certificates import Authority, Secret
+from tests.hostile.figures import Figure
+from tests.hostile.subjects import Subject, service
+
+__all__ = ["renewal"]
+
+_GHZ: Final = Path(__file__).parents[1] / "clients" / "bin" / "ghz"
+_RATE: Final = 1000
+"""Calls a second."""
+_ENOUGH: Final = 0.95
+"""The part of that rate that has to have been reached."""
+_CONNECTIONS: Final = 20
+_CONNECTS_EVERY: Final = 0.5
+"""Another client makes so many new connections after so many seconds."""
+_RENEWS_EVERY: Final = 1.0
+
+
+def renewal(folder: Path, seconds: float) -> Iterator[Figure]:
+    """Call for so many seconds, and count what fails."""
+    authority = Authority()
+    (folder / "renewal").mkdir()
+    authority.write(folder / "renewal", "ca")
+    secret = Secret(folder / "renewal" / "secret", authority.pair())
+    lines = [f'{key} = "{path}"' for key, path in secret.settings().items()]
+    over, others = threading.Event(), Counter[str]()
+
+    def renew() -> None:
+        while not over.wait(_RENEWS_EVERY):
+            secret.renew(authority.pair())
+
+    def connect(subject: Subject) -> None:
+        while not over.wait(_CONNECTS_EVERY):
+            told = _call(
+                subject, f"{folder}/renewal", f"--connections={_CONNECTIONS}",
+                f"--concurrency={_CONNECTIONS}", f"--total={_CONNECTIONS}",
+            )  # fmt: skip
+            others.update(told["statusCodeDistribution"])
+
+    with service(folder, *lines) as ours:
+        threads = [
+            threading.Thread(target=renew), threading.Thread(target=connect, args=(ours,)),
+        ]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        try:
+            told = _call(
+                ours, f"{folder}/renewal", f"--rps={_RATE}", f"--duration={seconds:g}s",
+                "--connections=4", "--concurrency=50", "--duration-stop=wait",
+            )  # fmt: skip
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        renewed = sum("the files have changed, and are in use" in line for line in ours.lines)
+        complaints = ours.complaints()
+    said, rate = Counter(told["statusCodeDistribution"]), told["count"] / seconds
+    yield Figure(
+        f"calls over TLS, {_RATE} a second wanted", f"{rate:.0f} a second",
+        target=f">= {_ENOUGH * _RATE:.0f}", met=rate >= _ENOUGH * _RATE,
+    )  # fmt: skip
+    yield Figure("  that failed", f"{_failed(said)}", target="0", met=not _failed(said))
+    yield Figure(
+        "  of others, each on a new connection, failed", f"{_failed(others)} of {others.total()}",
+        target="0", met=others.total() > 0 and not _failed(others),
+    )  # fmt: skip
+    yield Figure("  certificates taken into use", f"{renewed}", target="> 0", met=renewed > 0)
+    yield Figure("  lines above INFO", f"{complaints[:1] or '0'}", target="0", met=not complaints)
+
+
+def _call(subject: Subject, folder: str, *how: str) -> dict[str, Any]:
+    """Run ghz; return what it tells."""
+    ran = subprocess.run(
+        [str(_GHZ), f"--cacert={folder}/ca.pem", "--call=grpc.health.v1.Health.Check",
+         "--format=json", "--timeout=5s", *how, subject.address],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True,
+    )  # fmt: skip
+    told: dict[str, Any] = json.loads(ran.stdout)
+    return told
+
+
+def _failed(said: "Counter[str]") -> int:
+    return said.total() - said["OK"]
