@@ -5,7 +5,6 @@
 
 import statistics
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,12 +25,13 @@ _WINDOW: Final = (3.0, 1.0)
 _HELD: Final = (5.0, 2.0)
 """Seconds for which an application is held or stopped, likewise."""
 _MAX_SILENCE: Final = 1.0
-_DISTURBED: Final = 0.01
-"""The part of the processors' time above which, when others got it, a round is taken again."""
+_ENOUGH: Final = 0.4
+"""The part of the probes that has to have been sent while it was calm, or a round is taken again.
+
+Trouble of a length of its own can not last until it was so.
+"""
 _AGAIN: Final = 3
-"""How often a round is taken again at most; what was stolen decides."""
-_REST: Final = 30.0
-"""Seconds of rest before that: who had much of a processor lately gets less of it, when lent."""
+"""How often at most."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -84,8 +84,8 @@ def _is_free(taken: Taken, limit: float) -> bool:
     return taken.port_free is not None and taken.port_free <= limit and not taken.left
 
 
-def _stolen(taken: Taken) -> float:
-    return taken.stolen
+def _calm(taken: Taken) -> float:
+    return taken.calm
 
 
 def _p99(rounds: Sequence[Taken]) -> float:
@@ -106,11 +106,6 @@ class Troubled(Line):
     """By the host."""
     wanted: dict[str, Wanted]
     """By the host; of the reference nothing is wanted."""
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether a round counts in which others took much of the processors' time."""
-        return any(taken.stolen > _DISTURBED for host in self.wanted for taken in self.rounds[host])
 
     @property
     def met(self) -> bool:
@@ -232,34 +227,27 @@ _TROUBLES: Final = {
 
 def rows(*, quick: bool) -> list[Troubled]:
     """Bring an application with each host into each trouble."""
-    taken = [_take(trouble, wanted, quick=quick) for trouble, wanted in _TROUBLES.items()]
-    for _ in range(0 if quick else _AGAIN):
-        if not any(row.disturbed for row in taken):
-            break
-        time.sleep(_REST)
-        for row in taken:
-            _take_again(row)
-    return taken
+    return [_take(trouble, wanted, quick=quick) for trouble, wanted in _TROUBLES.items()]
 
 
 def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubled:
-    takes = {host: partial(trouble_run.take, trouble, host, quick=quick) for host in HOSTS}
+    takes = {
+        host: partial(
+            _take_calm if host in wanted else trouble_run.take, trouble, host, quick=quick
+        )
+        for host in HOSTS
+    }
     rounds = 1 if quick else trouble.rounds
     return Troubled(trouble, alternate(takes, rounds, warm_up=False), wanted)  # each starts anew
 
 
-def _take_again(row: Troubled) -> None:
-    """Take the rounds again that were disturbed; the calmer of the two stays, whatever it says."""
-    for host in row.wanted:  # a reference that misses nearly all misses them anyway
-        rounds = row.rounds[host]
-        for number, disturbed in enumerate(rounds):
-            if disturbed.stolen > _DISTURBED:
-                sys.stderr.write(
-                    f"{row.trouble.words}: {disturbed.stolen:.1%} stolen from {host}:"
-                    " taking a round again\n"
-                )
-                calmer = trouble_run.take(row.trouble, host, quick=False)
-                rounds[number] = min(disturbed, calmer, key=_stolen)
+def _take_calm(trouble: Trouble, host: str, *, quick: bool) -> Taken:
+    """Take a round, and again if it was not calm; the calmest counts, whatever it says."""
+    takes = [trouble_run.take(trouble, host, quick=quick)]
+    while takes[-1].calm < _ENOUGH and len(takes) <= _AGAIN and not quick:
+        sys.stderr.write(f"{trouble.words}: others disturb the {host}: taking a round again\n")
+        takes.append(trouble_run.take(trouble, host, quick=quick))
+    return max(takes, key=_calm)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Final
 from latency import p99
 from processes import Talker, descendants, free_port, talking
 from report import BenchError, json_number
-from steal import Stolen
+from steal import Meter, Slice, Stolen
 
 from tests.observers import TOLERANCE
 
@@ -33,10 +33,12 @@ HOSTS: Final = ("reference", "thread", "process")
 _PORT_PATIENCE: Final = 5.0
 """Seconds after which a port that has not been given back is given up."""
 
-_CALM: Final = 0.5
+_BEFORE: Final = 0.5
 """Seconds that are probed before the trouble begins, and for which it lasts until it counts."""
 _AFTER: Final = 0.5
 """Seconds that are probed after it."""
+_PATIENCE: Final = 4
+"""How many times as long as it has to be calm a trouble lasts at most."""
 _POLL: Final = 0.001
 _EARLY: Final = 0.15
 """Seconds by which health may turn before its time: the application beats every 0.1 s."""
@@ -90,6 +92,7 @@ def application(
 
 Span = tuple[float, float]
 """From when to when, in monotonic seconds."""
+Befall = Callable[[Application, Talker, float, Meter], Span]
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,9 @@ class Trouble:
     Args:
         words: what it is called.
         server: "sync" or "aio".
-        befall: brings it about for so many seconds, and says when it began and was over.
-        seconds: how long it lasts, and how long in a quick run.
+        befall: brings it about for so many seconds, and says when it began and was over. Where it
+            can last, it does until so many were calm.
+        seconds: how long that is, and how long in a quick run.
         call: seconds for which a call blocks the application.
         callers: how many call it all the time.
         turns_after: seconds after which its health has to turn; None for one that has to stay.
@@ -111,7 +115,7 @@ class Trouble:
 
     words: str
     server: str
-    befall: "Callable[[Application, Talker, float], Span]"
+    befall: "Befall"
     seconds: tuple[float, float]
     call: float = 0.0
     callers: int = 0
@@ -126,7 +130,10 @@ class Taken:
     """What one prober saw of one trouble."""
 
     taken: Sequence[float]
-    """Milliseconds of each probe that was sent meanwhile; of a missed one at least its deadline."""
+    """Milliseconds of each probe that was sent while it was calm, of all where it never was.
+
+    Of a missed one at least its deadline.
+    """
     said: Sequence[str]
     """What each was told."""
     wrong: int
@@ -137,9 +144,11 @@ class Taken:
     """Milliseconds that 99 of 100 probes were not sent late: how far to trust the prober."""
     refused: bool
     """Whether nobody answers any more."""
-    port_free: float | None
+    calm: float
+    """The part of the probes that was sent while it was calm."""
+    port_free: float | None = None
     """Seconds until the port of one that died could be bound again."""
-    left: int
+    left: int = 0
     """Processes that are left of one that died."""
     stolen: float = 0.0
     """The part of the processors' time that went to other machines meanwhile."""
@@ -158,6 +167,7 @@ class Taken:
         """Write it for a file."""
         return {
             "probes": len(self.said),
+            "calm": round(self.calm, 3),
             "missed": self.missed,
             "wrong": self.wrong,
             "said": {said: self.said.count(said) for said in sorted(set(self.said))},
@@ -186,52 +196,59 @@ def take(trouble: Trouble, host: str, *, quick: bool) -> Taken:
         if (ready := prober.hear()) != "ready":
             raise BenchError(f"the prober says: {ready}")
         pids = app.pids
-        time.sleep(_CALM)
+        time.sleep(_BEFORE)
         since_now = Stolen()
-        span = trouble.befall(app, prober, trouble.seconds[quick])
+        with Meter() as meter:
+            span = trouble.befall(app, prober, trouble.seconds[quick], meter)
         stolen = since_now.share()
         free = _wait_for_port(app.port, span[0]) if trouble.dies else None
         time.sleep(_AFTER)
         left = _end(pids) if trouble.dies else 0
         prober.say("end")
-        taken = _read(json.loads(prober.hear()), trouble, span, free, left)
-        return replace(taken, stolen=stolen)
+        calm = meter.calm(span[0])
+        taken = _read(json.loads(prober.hear()), trouble, span, calm)
+        return replace(taken, port_free=free, left=left, stolen=stolen)
 
 
-def called(_: Application, prober: Talker, seconds: float) -> Span:
+def called(_: Application, prober: Talker, seconds: float, meter: Meter) -> Span:
     """Have the callers call."""
     prober.say("call")
-    return _last(seconds)
+    return _last(seconds, meter)
 
 
-def busy(threads: int) -> "Callable[[Application, Talker, float], Span]":
+def busy(threads: int) -> Befall:
     """Have so many threads compute."""
 
-    def befall(app: Application, _: Talker, seconds: float) -> Span:
+    def befall(app: Application, _: Talker, seconds: float, meter: Meter) -> Span:
         app.talker.say(f"busy {threads}")
         app.talker.hear()
-        span = _last(seconds)
+        span = _last(seconds, meter)
         app.talker.say("rest")
         return span
 
     return befall
 
 
-def _last(seconds: float) -> Span:
-    time.sleep(_CALM)
-    begun = time.monotonic()
-    time.sleep(seconds)
+def _last(seconds: float, meter: Meter) -> Span:
+    """Let it last until so many seconds were calm."""
+    time.sleep(_BEFORE)
+    begun = now = time.monotonic()
+    while now < begun + _PATIENCE * seconds:
+        if sum(one.over - one.begun for one in meter.calm(begun)) >= seconds:
+            break
+        time.sleep(_BEFORE)
+        now = time.monotonic()
     return begun, time.monotonic()
 
 
-def hold(app: Application, _: Talker, seconds: float) -> Span:
+def hold(app: Application, _: Talker, seconds: float, __: Meter) -> Span:
     """Have it make one call that keeps the interpreter's lock."""
     app.talker.say(f"hold {seconds}")
     begun, over = (float(app.talker.hear().split()[1]) for _ in range(2))
     return begun, over
 
 
-def freeze(app: Application, _: Talker, seconds: float) -> Span:
+def freeze(app: Application, _: Talker, seconds: float, __: Meter) -> Span:
     """Stop its process, and let it go on."""
     begun = time.monotonic()
     os.kill(app.pid, signal.SIGSTOP)
@@ -240,7 +257,7 @@ def freeze(app: Application, _: Talker, seconds: float) -> Span:
     return begun, time.monotonic()
 
 
-def kill(app: Application, _: Talker, seconds: float) -> Span:
+def kill(app: Application, _: Talker, seconds: float, __: Meter) -> Span:
     """Kill its process."""
     begun = time.monotonic()
     os.kill(app.pid, signal.SIGKILL)
@@ -273,9 +290,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _read(
-    seen: dict[str, Any], trouble: Trouble, span: Span, port_free: float | None, left: int
-) -> Taken:
+def _read(seen: dict[str, Any], trouble: Trouble, span: Span, calm: Sequence[Slice]) -> Taken:
     begun, over = span
     probes = [
         (sent - begun, took, said) for sent, took, said in seen["probes"] if begun <= sent < over
@@ -283,15 +298,18 @@ def _read(
     if not probes:
         raise BenchError(f"{trouble.words}: nothing was probed meanwhile")
     sent = sum(at < over for at, _, _ in seen["probes"])
+    counted = [
+        took for sent, took, _ in probes
+        if any(one.begun <= begun + sent < one.over for one in calm)
+    ]  # fmt: skip
     return Taken(
-        taken=[took * 1e3 for _, took, _ in probes],
+        taken=[took * 1e3 for took in counted or [took for _, took, _ in probes]],
         said=[said for _, _, said in probes],
         wrong=sum(_is_wrong(probe, trouble.turns_after, over - begun) for probe in probes),
         turned={name: _turned(sights, begun) for name, sights in seen["sights"].items()},
         late=p99(seen["late"][:sent]) * 1e3,
         refused=seen["probes"][-1][2] == "UNAVAILABLE",
-        port_free=port_free,
-        left=left,
+        calm=len(counted) / len(probes),
     )
 
 

@@ -20,6 +20,9 @@ _TOO_LONG: Final = 124
 
 def run(seconds: float, command: list[str]) -> int:
     """Run it; return how it ended."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in the background: tests fail
     ctypes.CDLL(None).prctl(_BE_PARENT_OF_ORPHANS, 1)
     process = subprocess.Popen(command)
     try:
