@@ -10,8 +10,6 @@ __all__ = ["Meter", "Slice", "Stolen"]
 
 _SLICE: Final = 0.5
 """Seconds."""
-_CALM: Final = 0.01
-"""The part of the processors' time up to which a slice in which others got it is calm."""
 
 
 class Stolen:
@@ -35,20 +33,19 @@ class Slice:
     stolen: float
     """Which part of the processors' time went to other machines."""
 
-    @property
-    def calm(self) -> bool:
-        """Whether that was next to nothing."""
-        return self.stolen <= _CALM
-
 
 class Meter:
     """Cuts a measurement into slices, in a thread of its own, from when it is entered until left.
 
     What is stolen comes in patches: what was measured between these says how it is without it.
+
+    Args:
+        calm: the part of the processors' time up to which a slice in which others got it is calm.
     """
 
-    def __init__(self) -> None:
-        self.slices: list[Slice] = []
+    def __init__(self, calm: float) -> None:
+        self._calm = calm
+        self._slices: list[Slice] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -62,13 +59,13 @@ class Meter:
 
     def calm(self, since: float) -> list[Slice]:
         """Give the calm slices that have begun since then and are over."""
-        return [one for one in self.slices if one.begun >= since and one.calm]
+        return [one for one in self._slices if one.begun >= since and one.stolen <= self._calm]
 
     def _run(self) -> None:
         while not self._over.is_set():
             begun, since_now = time.monotonic(), Stolen()
             self._over.wait(_SLICE)
-            self.slices.append(Slice(begun, time.monotonic(), since_now.share()))
+            self._slices.append(Slice(begun, time.monotonic(), since_now.share()))
 
 
 def _ticks() -> list[int]:

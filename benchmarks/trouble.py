@@ -25,11 +25,8 @@ _WINDOW: Final = (3.0, 1.0)
 _HELD: Final = (5.0, 2.0)
 """Seconds for which an application is held or stopped, likewise."""
 _MAX_SILENCE: Final = 1.0
-_ENOUGH: Final = 0.4
-"""The part of the probes that has to have been sent while it was calm, or a round is taken again.
-
-Trouble of a length of its own can not last until it was so.
-"""
+_ENOUGH: Final = 150
+"""Probes that have to have been sent while it was calm, or a round is taken again."""
 _AGAIN: Final = 3
 """How often at most."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
@@ -84,7 +81,7 @@ def _is_free(taken: Taken, limit: float) -> bool:
     return taken.port_free is not None and taken.port_free <= limit and not taken.left
 
 
-def _calm(taken: Taken) -> float:
+def _calm(taken: Taken) -> int:
     return taken.calm
 
 
@@ -231,12 +228,9 @@ def rows(*, quick: bool) -> list[Troubled]:
 
 
 def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubled:
-    takes = {
-        host: partial(
-            _take_calm if host in wanted else trouble_run.take, trouble, host, quick=quick
-        )
-        for host in HOSTS
-    }
+    timed = {host for host, its in wanted.items() if its.p99 is not None}
+    take = {host: _take_calm if host in timed else trouble_run.take for host in HOSTS}
+    takes = {host: partial(take[host], trouble, host, quick=quick) for host in HOSTS}
     rounds = 1 if quick else trouble.rounds
     return Troubled(trouble, alternate(takes, rounds, warm_up=False), wanted)  # each starts anew
 

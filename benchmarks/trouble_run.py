@@ -37,6 +37,11 @@ _BEFORE: Final = 0.5
 """Seconds that are probed before the trouble begins, and for which it lasts until it counts."""
 _AFTER: Final = 0.5
 """Seconds that are probed after it."""
+_CALM: Final = {"reference": 1.0, "thread": 0.01, "process": 0.01}
+"""The part of the processors' time that others may get where it is calm.
+
+A reference that misses nearly all misses them anyway.
+"""
 _PATIENCE: Final = 4
 """How many times as long as it has to be calm a trouble lasts at most."""
 _POLL: Final = 0.001
@@ -144,8 +149,8 @@ class Taken:
     """Milliseconds that 99 of 100 probes were not sent late: how far to trust the prober."""
     refused: bool
     """Whether nobody answers any more."""
-    calm: float
-    """The part of the probes that was sent while it was calm."""
+    calm: int
+    """How many probes were sent while it was calm."""
     port_free: float | None = None
     """Seconds until the port of one that died could be bound again."""
     left: int = 0
@@ -167,7 +172,7 @@ class Taken:
         """Write it for a file."""
         return {
             "probes": len(self.said),
-            "calm": round(self.calm, 3),
+            "calm": self.calm,
             "missed": self.missed,
             "wrong": self.wrong,
             "said": {said: self.said.count(said) for said in sorted(set(self.said))},
@@ -198,7 +203,7 @@ def take(trouble: Trouble, host: str, *, quick: bool) -> Taken:
         pids = app.pids
         time.sleep(_BEFORE)
         since_now = Stolen()
-        with Meter() as meter:
+        with Meter(_CALM[host]) as meter:
             span = trouble.befall(app, prober, trouble.seconds[quick], meter)
         stolen = since_now.share()
         free = _wait_for_port(app.port, span[0]) if trouble.dies else None
@@ -309,7 +314,7 @@ def _read(seen: dict[str, Any], trouble: Trouble, span: Span, calm: Sequence[Sli
         turned={name: _turned(sights, begun) for name, sights in seen["sights"].items()},
         late=p99(seen["late"][:sent]) * 1e3,
         refused=seen["probes"][-1][2] == "UNAVAILABLE",
-        calm=len(counted) / len(probes),
+        calm=len(counted),
     )
 
 
