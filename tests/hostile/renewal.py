@@ -20,8 +20,9 @@ _RATE: Final = 1000
 _ENOUGH: Final = 0.95
 """The part of that rate that has to have been reached."""
 _CONNECTIONS: Final = 20
+"""New ones that another client makes each time."""
 _CONNECTS_EVERY: Final = 0.5
-"""Another client makes so many new connections after so many seconds."""
+"""Seconds until it does so again."""
 _RENEWS_EVERY: Final = 1.0
 
 
