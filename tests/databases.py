@@ -238,7 +238,7 @@ class MariaDBServer(DatabaseServer):
         """Create its data."""
         _run(
             self.folder, mariadb_program("mariadb-install-db"), "--no-defaults",
-            f"--datadir={self.data}", "--skip-test-db", "--skip-name-resolve",
+            f"--datadir={self.data}", self._own_tables, "--skip-test-db", "--skip-name-resolve",
             "--auth-root-authentication-method=normal", "--innodb-flush-method=nosync",
             "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M",
         )  # fmt: skip
@@ -252,11 +252,17 @@ class MariaDBServer(DatabaseServer):
     def data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def _own_tables(self) -> str:
+        # a server that starts deletes the temporary tables of all that share its folder
+        return f"--tmpdir={self.folder}"
+
     def command(self) -> Sequence[str]:
         return [
             mariadb_program("mariadbd"), "--no-defaults", f"--datadir={self.data}",
-            f"--port={self.port}", f"--bind-address={HOST}", f"--socket={self.folder}/socket",
-            f"--pid-file={self.folder}/pid", f"--init-file={self.folder}/init.sql",
+            self._own_tables, f"--port={self.port}", f"--bind-address={HOST}",
+            f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid",
+            f"--init-file={self.folder}/init.sql",
             "--skip-name-resolve", "--skip-log-bin", "--innodb-flush-method=nosync",
             "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M",
             "--performance-schema=OFF",
