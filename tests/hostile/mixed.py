@@ -23,10 +23,11 @@ from petsage_grpc.rpc.client import ClientError, Connection, parse_address
 from petsage_grpc.rpc.client.health_codec import CHECK, decode_status, encode_request, status_name
 from petsage_grpc.rpc.client.tls import Tls
 from tests import faults, nginx, redis_servers
+from tests.hostile import tasks
 from tests.hostile.figures import Figure
 from tests.hostile.oracle import Answer, Oracle
 from tests.hostile.subjects import Body, complaints, wait_until
-from tests.processes import Served, served, settings_file
+from tests.processes import PATIENCE, Served, served, settings_file
 
 __all__ = ["mixed"]
 
@@ -41,8 +42,8 @@ _PERIOD: Final = 0.1
 _DEADLINE: Final = 1.0
 _HOLD: Final = (0.1, 6.0)
 """Seconds that a fault, or its absence, lasts."""
-_SPARE_DESCRIPTORS: Final = 8
-"""Descriptors more that are no leak: connections of the checks and of probers come and go."""
+_SPARE: Final = 8
+"""Descriptors or tasks more that are no leak: connections and calls come and go."""
 _EXPLAINED: Final = (r"petsage_grpc\.monitor: check (cache|menu|door) (failed:|is failing,)",)
 """Lines above INFO that the faults cause; the oracle judges whether they were right."""
 _LOAD_MAY_END: Final = ("OK", "Unavailable", "Canceled")
@@ -219,6 +220,8 @@ def _settings(folder: Path, cache: str, web: str) -> Path:
         lines += [f"[checks.{name}]", f'kind = "{kind}"', places[name], "gates = []"]
         for key in ("interval", "timeout", "edge_interval", "fall", "rise"):
             lines.append(f"{key} = {getattr(_POLICY, key):g}")
+    lines += ["[checks.tasks]", 'kind = "python"', f'function = "{tasks.NAME}"', "gates = []"]
+    lines += [f"interval = {_POLICY.edge_interval:g}"]
     lines += ["[groups]", *(f'"{name}" = ["{name}"]' for name in _KINDS)]
     return settings_file(folder, *lines)
 
@@ -249,10 +252,11 @@ def mixed(folder: Path, seconds: float, restarts: int, *, timed: bool) -> Iterat
         threads: list[threading.Thread] = []
         try:
             for number in range(restarts + 1):
-                with served("--config", str(config), f"--listen={address}") as service:
+                arguments, counted = ("--config", str(config), f"--listen={address}"), folder / "n"
+                with served(*arguments, **{tasks.VARIABLE: str(counted)}) as service:
                     oracle.serves()
                     threads = threads or [stage.play(act) for act in acts]
-                    before, after = _live(service, life)
+                    before, after = _live(service, counted, life)
                     oracle.leaves()
                     killed = number % 3 == 2
                     service.signal(signal.SIGKILL if killed else signal.SIGTERM)
@@ -281,21 +285,28 @@ def mixed(folder: Path, seconds: float, restarts: int, *, timed: bool) -> Iterat
         "  calls of the load", ", ".join(f"{n:,} {how}" for how, n in stage.load.most_common()),
         target="nothing odd", met=set(stage.load) <= set(_LOAD_MAY_END),
     )  # fmt: skip
-    kept = after.descriptors - before.descriptors, after.threads - before.threads
+    kept = [after[thing] - before[thing] for thing in before]
     yield Figure(
-        "  descriptors, threads more", f"{kept[0]}, {kept[1]}",
-        target=f"<= {_SPARE_DESCRIPTORS}", met=max(kept) <= _SPARE_DESCRIPTORS,
+        f"  {', '.join(before)} more", ", ".join(map(str, kept)), target=f"<= {_SPARE}",
+        met=max(kept) <= _SPARE,
     )  # fmt: skip
 
 
-def _live(service: Served, seconds: float) -> tuple[Body, Body]:
+def _live(service: Served, counted: Path, seconds: float) -> tuple[dict[str, int], dict[str, int]]:
     """Let the service live so long; say what it had early on, and at the end."""
+
+    def count() -> dict[str, int]:
+        body = Body.of(service.process.pid)
+        counted.unlink(missing_ok=True)
+        assert wait_until(counted.exists, PATIENCE), "the service does not tell of its tasks"
+        told = int(counted.read_text())
+        return {"descriptors": body.descriptors, "threads": body.threads, "tasks": told}
+
     time.sleep(seconds / 2)
-    before = Body.of(service.process.pid)
+    before = count()
     time.sleep(seconds / 2)
-    limit = before.descriptors + _SPARE_DESCRIPTORS
-    wait_until(lambda: Body.of(service.process.pid).descriptors <= limit, 2.0)
-    return before, Body.of(service.process.pid)
+    wait_until(lambda: all(n <= before[thing] + _SPARE for thing, n in count().items()), 2.0)
+    return before, count()
 
 
 def _steady_port() -> int:
