@@ -7,29 +7,25 @@ the application as well, so that these calls are always waiting there.
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import sys
+import threading
 import time
 from typing import Final
 
 import grpc.aio
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from prober import Prober, status
 
 _RATE: Final = 100
 _DEADLINE: Final = 1.0
 _OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)
-_CHECK: Final = "/grpc.health.v1.Health/Check"
 _WATCH: Final = "/grpc.health.v1.Health/Watch"
 _WORK: Final = "/trouble.Work/Block"
 
-_probes: Final[list[tuple[float, float, str]]] = []
-"""When each was sent, how many seconds it took, and what was said."""
 _sights: Final[dict[str, list[tuple[float, str]]]] = {"liveness": [], "readiness": []}
 """When each watched name turned, and to what; at last how the watch ended."""
-_late: Final[list[float]] = []
-"""How many seconds after it was due each probe was sent."""
 
 
 async def main(address: str, work: str, callers: int) -> None:
@@ -38,7 +34,6 @@ async def main(address: str, work: str, callers: int) -> None:
     protocol = asyncio.StreamReaderProtocol(lines)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     async with (
-        grpc.aio.insecure_channel(address, _OPTIONS) as probed,
         grpc.aio.insecure_channel(address, _OPTIONS) as watched,
         grpc.aio.insecure_channel(work, _OPTIONS) as called,
     ):
@@ -46,46 +41,24 @@ async def main(address: str, work: str, callers: int) -> None:
         tasks = [asyncio.create_task(_watch(watched, *item)) for item in serving.items()]
         for served in serving.values():
             await served.wait()
-        over = asyncio.Event()
-        probing = asyncio.create_task(_probe_all(probed, over))
+        prober, over = Prober(address, _RATE, _DEADLINE), threading.Event()
+        probing = asyncio.create_task(asyncio.to_thread(prober.run, over))
         print("ready", flush=True)
         while await lines.readline() == b"call\n":
             tasks += [asyncio.create_task(_call(called)) for _ in range(callers)]
         over.set()
         await probing
-        print(json.dumps({"probes": _probes, "sights": _sights, "late": _late}), flush=True)
+        seen = {"probes": prober.probes, "sights": _sights, "late": prober.late}
+        print(json.dumps(seen), flush=True)
         for task in tasks:
             task.cancel()
-
-
-async def _probe_all(channel: grpc.aio.Channel, over: asyncio.Event) -> None:
-    check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CHECK)
-    request = HealthCheckRequest().SerializeToString()
-
-    async def probe() -> None:
-        begun = time.monotonic()
-        try:
-            said = _status(await check(request, timeout=_DEADLINE))
-        except grpc.aio.AioRpcError as error:
-            said = error.code().name
-        _probes.append((begun, time.monotonic() - begun, said))
-
-    async with asyncio.TaskGroup() as under_way:
-        begun = time.monotonic()
-        for number in itertools.count():
-            due = begun + number / _RATE
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if over.is_set():
-                break
-            _late.append(time.monotonic() - due)
-            under_way.create_task(probe())
 
 
 async def _watch(channel: grpc.aio.Channel, name: str, served: asyncio.Event) -> None:
     watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_WATCH)
     try:
         async for raw in watch(HealthCheckRequest(service=name).SerializeToString()):
-            _sights[name].append((time.monotonic(), _status(raw)))
+            _sights[name].append((time.monotonic(), status(raw)))
             if _sights[name][-1][1] == "SERVING":
                 served.set()
         end = "OK"
@@ -98,10 +71,6 @@ async def _call(channel: grpc.aio.Channel) -> None:
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_WORK)
     while True:
         await call(b"")
-
-
-def _status(raw: bytes) -> str:
-    return HealthCheckResponse.ServingStatus.Name(HealthCheckResponse.FromString(raw).status)
 
 
 if __name__ == "__main__":
