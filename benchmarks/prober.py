@@ -1,7 +1,6 @@
-"""Asks for health at a steady rate, and takes little time itself: a gRPC client takes as long.
+"""Asks for health at a steady rate, and takes little time itself: a gRPC client takes more.
 
-The time of a probe is from just before it is written to just after its answer was read; what this
-process does to write and to read it is no part of it.
+The time of a probe is from just before it is written to just after its answer was read.
 """
 
 import contextlib
@@ -89,6 +88,7 @@ class Prober:
                 self._listen(left)
             if over.is_set():
                 break
+            self._listen(0.0)  # what is there already is in time, however late it is here
             self._expire()
             self._send(due)
         while self._connection and self._connection.calls:

@@ -64,8 +64,8 @@ class Meter:
     def _run(self) -> None:
         while not self._over.is_set():
             begun, since_now = time.monotonic(), Stolen()
-            self._over.wait(_SLICE)
-            self._slices.append(Slice(begun, time.monotonic(), since_now.share()))
+            if not self._over.wait(_SLICE):  # a shorter one may have no tick in it, stolen or not
+                self._slices.append(Slice(begun, time.monotonic(), since_now.share()))
 
 
 def _ticks() -> list[int]:

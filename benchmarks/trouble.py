@@ -4,7 +4,6 @@
 """
 
 import statistics
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +24,6 @@ _WINDOW: Final = (3.0, 1.0)
 _HELD: Final = (5.0, 2.0)
 """Seconds for which an application is held or stopped, likewise."""
 _MAX_SILENCE: Final = 1.0
-_ENOUGH: Final = 150
-"""Probes that have to have been sent while it was calm, or a round is taken again."""
-_AGAIN: Final = 3
-"""How often at most."""
 _REFERENCES: Final = {"sync": SYNC, "aio": AIO}
 
 
@@ -79,10 +74,6 @@ class Wanted:
 
 def _is_free(taken: Taken, limit: float) -> bool:
     return taken.port_free is not None and taken.port_free <= limit and not taken.left
-
-
-def _calm(taken: Taken) -> int:
-    return taken.calm
 
 
 def _p99(rounds: Sequence[Taken]) -> float:
@@ -207,11 +198,11 @@ _TROUBLES: Final = {
     },
     Trouble(
         "one C call that holds the lock 5 s", "aio", trouble_run.hold, _HELD,
-        turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=2,
+        turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=5,
     ): {"process": Wanted(p99=5.0, none_missed=True, turns=True)},
     Trouble(
         "SIGSTOP of the application, 5 s", "aio", trouble_run.freeze, _HELD,
-        turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=2,
+        turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=5,
     ): {"process": Wanted(turns=True)},
     Trouble(
         "application killed -9", "aio", trouble_run.kill, (1.0, 1.0), turns_after=0.0, dies=True
@@ -228,20 +219,9 @@ def rows(*, quick: bool) -> list[Troubled]:
 
 
 def _take(trouble: Trouble, wanted: dict[str, Wanted], *, quick: bool) -> Troubled:
-    timed = {host for host, its in wanted.items() if its.p99 is not None}
-    take = {host: _take_calm if host in timed else trouble_run.take for host in HOSTS}
-    takes = {host: partial(take[host], trouble, host, quick=quick) for host in HOSTS}
+    takes = {host: partial(trouble_run.take, trouble, host, quick=quick) for host in HOSTS}
     rounds = 1 if quick else trouble.rounds
     return Troubled(trouble, alternate(takes, rounds, warm_up=False), wanted)  # each starts anew
-
-
-def _take_calm(trouble: Trouble, host: str, *, quick: bool) -> Taken:
-    """Take a round, and again if it was not calm; the calmest counts, whatever it says."""
-    takes = [trouble_run.take(trouble, host, quick=quick)]
-    while takes[-1].calm < _ENOUGH and len(takes) <= _AGAIN and not quick:
-        sys.stderr.write(f"{trouble.words}: others disturb the {host}: taking a round again\n")
-        takes.append(trouble_run.take(trouble, host, quick=quick))
-    return max(takes, key=_calm)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,11 @@ _BEFORE: Final = 0.5
 """Seconds that are probed before the trouble begins, and for which it lasts until it counts."""
 _AFTER: Final = 0.5
 """Seconds that are probed after it."""
-_CALM: Final = {"reference": 1.0, "thread": 0.01, "process": 0.01}
-"""The part of the processors' time that others may get where it is calm.
-
-A reference that misses nearly all misses them anyway.
-"""
-_PATIENCE: Final = 4
+_CALM: Final = 0.01
+"""The part of the processors' time that other machines may get where it is calm."""
+_ENOUGH: Final = 150
+"""Probes that have to have been sent while it was calm: where there are less, all count."""
+_PATIENCE: Final = 6
 """How many times as long as it has to be calm a trouble lasts at most."""
 _POLL: Final = 0.001
 _EARLY: Final = 0.15
@@ -135,10 +134,7 @@ class Taken:
     """What one prober saw of one trouble."""
 
     taken: Sequence[float]
-    """Milliseconds of each probe that was sent while it was calm, of all where it never was.
-
-    Of a missed one at least its deadline.
-    """
+    """Milliseconds of each probe that counts; of a missed one at least its deadline."""
     said: Sequence[str]
     """What each was told."""
     wrong: int
@@ -203,7 +199,7 @@ def take(trouble: Trouble, host: str, *, quick: bool) -> Taken:
         pids = app.pids
         time.sleep(_BEFORE)
         since_now = Stolen()
-        with Meter(_CALM[host]) as meter:
+        with Meter(_CALM) as meter:
             span = trouble.befall(app, prober, trouble.seconds[quick], meter)
         stolen = since_now.share()
         free = _wait_for_port(app.port, span[0]) if trouble.dies else None
@@ -307,8 +303,9 @@ def _read(seen: dict[str, Any], trouble: Trouble, span: Span, calm: Sequence[Sli
         took for sent, took, _ in probes
         if any(one.begun <= begun + sent < one.over for one in calm)
     ]  # fmt: skip
+    taken = counted if len(counted) >= _ENOUGH else [took for _, took, _ in probes]
     return Taken(
-        taken=[took * 1e3 for took in counted or [took for _, took, _ in probes]],
+        taken=[took * 1e3 for took in taken],
         said=[said for _, _, said in probes],
         wrong=sum(_is_wrong(probe, trouble.turns_after, over - begun) for probe in probes),
         turned={name: _turned(sights, begun) for name, sights in seen["sights"].items()},
