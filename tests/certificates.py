@@ -1,6 +1,8 @@
 """Real certificates for tests, and a folder that renews them as Kubernetes does."""
 
 import datetime
+import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,3 +81,27 @@ class Secret:
         """Name its files as settings."""
         given = {"tls_cert": f"{self.folder}/tls.crt", "tls_key": f"{self.folder}/tls.key"}
         return given | ({"tls_client_ca": f"{self.folder}/ca.crt"} if mutual else {})
+
+
+def shown(address: str, **limits: ssl.TLSVersion) -> bytes:
+    """Say which certificate is shown to a new connection. Raises OSError when it is refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    for name, version in limits.items():
+        setattr(context, name, version)
+    host, _, port = address.rpartition(":")
+    with (
+        socket.create_connection((host.strip("[]"), int(port)), 10) as plain,
+        context.wrap_socket(plain) as it,
+    ):
+        seen = it.getpeercert(binary_form=True)
+        assert seen
+        return seen
+
+
+def der(pair: Pair) -> bytes:
+    """Write the first certificate of a chain as it is shown."""
+    return ssl.PEM_cert_to_DER_cert(
+        pair.cert.decode().partition("-----END")[0] + "-----END CERTIFICATE-----"
+    )

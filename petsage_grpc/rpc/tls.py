@@ -88,7 +88,8 @@ class Certificates:
             if self._in_use is given:
                 return None
             for seconds in _LETS_READ:
-                time.sleep(seconds)
+                if self._over.wait(seconds):
+                    return None
             given = newest = self._in_use
             return newest.configuration
 

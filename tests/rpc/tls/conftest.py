@@ -1,8 +1,6 @@
 """Certificates of a service, who asks it over TLS, and what it logs of that."""
 
 import logging
-import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,26 +98,3 @@ async def refusal(address: str, given: grpc.ChannelCredentials) -> grpc.StatusCo
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ask(address, given)
     return caught.value.code()
-
-
-def shown(address: str, **limits: ssl.TLSVersion) -> bytes:
-    """Say which certificate is shown to a new connection. Raises OSError when it is refused."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    for name, version in limits.items():
-        setattr(context, name, version)
-    host, _, port = address.rpartition(":")
-    with (
-        socket.create_connection((host.strip("[]"), int(port)), 10) as plain,
-        context.wrap_socket(plain) as it,
-    ):
-        der = it.getpeercert(binary_form=True)
-        assert der
-        return der
-
-
-def der(pair: Pair) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(
-        pair.cert.decode().partition("-----END")[0] + "-----END CERTIFICATE-----"
-    )

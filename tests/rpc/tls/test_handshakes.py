@@ -13,9 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from petsage_grpc import HealthPlane
 from petsage_grpc.plane.service import Service
-from tests.certificates import Authority, Secret
+from tests.certificates import Authority, Secret, der, shown
 from tests.rpc.conftest import SERVING, read_status
-from tests.rpc.tls.conftest import CHECK, Lines, ask, credentials, der, refusal, settings, shown
+from tests.rpc.tls.conftest import CHECK, Lines, ask, credentials, refusal, settings
 
 
 async def test_an_answer_comes_over_tls_and_not_without_it(

@@ -16,8 +16,8 @@ import pytest
 from petsage_grpc.plane.service import Service
 from petsage_grpc.rpc import tls
 from petsage_grpc.rpc.tls import Certificates
-from tests.certificates import DAY, Authority, Pair, Secret
-from tests.rpc.tls.conftest import Lines, settings, shown
+from tests.certificates import DAY, Authority, Pair, Secret, shown
+from tests.rpc.tls.conftest import Lines, settings
 
 Spoil = Callable[[Path, Pair], object]
 
@@ -220,16 +220,18 @@ def test_a_port_waits_before_it_takes_what_is_new(
     monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, fetch, **__: fetch)
     certificates, waited = Certificates(settings(secret)), list[float]()
 
-    def sleep(seconds: float) -> None:
+    def wait(seconds: float) -> bool:
         waited.append(seconds)
         if len(waited) == 2:  # one that comes meanwhile is taken with it
             renew(50)
+        return ended
 
     def renew(days: float) -> None:
         secret.renew(authority.pair(days=days))
         certificates.look()
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    ended = False
+    monkeypatch.setattr(certificates._over, "wait", wait)
     fetch: Any = certificates.credentials()
     assert fetch() is None
     assert not waited
@@ -239,6 +241,10 @@ def test_a_port_waits_before_it_takes_what_is_new(
     assert sum(waited) == pytest.approx(0.2)
     assert len(waited) > 2
     assert fetch() is None
+    renew(60)
+    ended = True
+    assert fetch() is None, "who stops waits for nothing"
+    assert sum(waited) == pytest.approx(0.22)
 
 
 async def test_a_service_that_has_ended_leaves_no_thread(secret: Secret) -> None:
