@@ -4,51 +4,84 @@ A test process that crashes leaves the servers that it has started, and whoever 
 a build has started would wait for ever.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 _BE_PARENT_OF_ORPHANS: Final = 36
 """PR_SET_CHILD_SUBREAPER."""
 _TOO_LONG: Final = 124
 """How timeout(1) ends, too."""
+_SIGNALLED: Final = 128
+"""How shells end after a signal, with its number added."""
+_POLL: Final = 0.05
 
 
 def run(seconds: float, command: list[str]) -> int:
     """Run it; return how it ended."""
     # Whoever starts in the background ignores it, and so would all that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     ctypes.CDLL(None).prctl(_BE_PARENT_OF_ORPHANS, 1)
-    process = subprocess.Popen(command)
     try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        _tell(f"{' '.join(command)} has not ended within {seconds:g} s, and is ended")
-        return _TOO_LONG
+        pid = os.posix_spawnp(command[0], command, os.environ)
+        ended = _wait(pid, seconds)
+        if ended is None:
+            _tell(f"{' '.join(command)} has not ended within {seconds:g} s, and is ended")
+            return _TOO_LONG
+        return ended if ended >= 0 else _SIGNALLED - ended
     finally:
         _end_all()
 
 
+def _leave(number: int, _: "FrameType | None") -> None:
+    sys.exit(_SIGNALLED + number)
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    """Wait for its end, and take note of that of every orphan."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        ended, how = os.waitpid(-1, os.WNOHANG)
+        if ended == pid:
+            return os.waitstatus_to_exitcode(how)
+        if not ended:
+            time.sleep(_POLL)
+    return None
+
+
 def _end_all() -> None:
-    """Kill every child; theirs become ours, until none is left."""
-    while children := _children():
+    """Kill every child; theirs become ours, until none is left that we may kill."""
+    others = set[int]()
+    while children := _children() - others:
         for pid in children:
-            if words := _command(pid):
-                _tell(f"{pid} is left behind, and ended: {words}")
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            words = _command(pid)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                others.add(pid)
+                _tell(f"{pid} is left behind, and another user's: {words}")
+            else:
+                os.waitpid(pid, 0)
+                if words:
+                    _tell(f"{pid} is left behind, and ended: {words}")
 
 
-def _children() -> list[int]:
-    me = os.getpid()
-    try:
-        return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
-    except FileNotFoundError:  # a kernel that does not tell: they stay
-        return []
+def _children() -> set[int]:
+    found = set[int]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid():
+                found.add(int(folder.name))
+    return found
 
 
 def _command(pid: int) -> str:
@@ -61,5 +94,4 @@ def _tell(words: str) -> None:
 
 
 if __name__ == "__main__":
-    ended = run(float(sys.argv[1]), sys.argv[2:])
-    sys.exit(ended if ended >= 0 else 128 - ended)
+    sys.exit(run(float(sys.argv[1]), sys.argv[2:]))
