@@ -20,6 +20,7 @@ from steal import Meter, Slice, Stolen
 from tests.observers import TOLERANCE
 
 __all__ = [
+    "DEADLINE",
     "HOSTS",
     "Application",
     "Taken",
@@ -30,6 +31,8 @@ __all__ = [
 
 HOSTS: Final = ("reference", "thread", "process")
 """Who answers: the stock servicer on the application's own server, or a plane so isolated."""
+DEADLINE: Final = 1000.0
+"""Milliseconds that a probe waits for its answer."""
 _PORT_PATIENCE: Final = 5.0
 """Seconds after which a port that has not been given back is given up."""
 
@@ -40,8 +43,8 @@ _AFTER: Final = 0.5
 _CALM: Final = 0.01
 """The part of the processors' time that other machines may get where it is calm."""
 _ENOUGH: Final = 150
-"""Probes that have to have been sent while it was calm: where there are less, all count."""
-_PATIENCE: Final = 6
+"""Probes that have to have been sent while it was calm for a round to be one that tells of time."""
+_PATIENCE: Final = 4
 """How many times as long as it has to be calm a trouble lasts at most."""
 _POLL: Final = 0.001
 _EARLY: Final = 0.15
@@ -158,6 +161,11 @@ class Taken:
     def missed(self) -> int:
         """How many got no answer in time."""
         return sum(said not in ("SERVING", "NOT_SERVING") for said in self.said)
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether it was calm for long enough."""
+        return self.calm >= _ENOUGH
 
     @property
     def p99(self) -> float:
