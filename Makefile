@@ -13,7 +13,7 @@ help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ..." for options)
-	@PYTHONMALLOC=malloc GLIBC_TUNABLES=glibc.malloc.tcache_count=0 $(BIN)/petsage-grpc serve $(SERVE)
+	@PYTHONMALLOC=malloc GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0 $(BIN)/petsage-grpc serve $(SERVE)
 
 test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
 	@echo "running the tests"

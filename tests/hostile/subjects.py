@@ -23,7 +23,7 @@ __all__ = [
 
 REFERENCE: Final = Path(__file__).parents[2] / "benchmarks" / "reference_aio.py"
 GIVES_BACK: Final = {
-    "PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    "PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
 }  # fmt: skip
 """The variables with which `make serve` and deploy/ run it: allocators keep little for later."""
 
