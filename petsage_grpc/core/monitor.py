@@ -96,20 +96,18 @@ class Monitor:
             active += entry.runner is not None
         self._fold(self._rules)
 
-    def add(self, name: str, check: Check, policy: Policy, rules: Mapping[str, Rule]) -> None:
-        """Take in one more check after the start, and begin with it.
+    def add(
+        self, name: str, check: Check, policy: Policy, rules: Mapping[str, Rule], delay: float = 0.0
+    ) -> None:
+        """Take in one more check after the start, and begin with it after so many seconds.
 
-        Args:
-            name: its name, which no other has.
-            check: what it is.
-            policy: its settings.
-            rules: what each health name needs now.
+        Its name is one that no other has, and the rules say what each health name needs now.
         """
         self._rules = rules
         gated = [health for health, rule in rules.items() if name in rule.checks]
         self._take_in(name, check, policy, gated)
         self.revision += 1
-        self._begin(self._entries[name], 0.0)
+        self._begin(self._entries[name], delay)
         self._fold(self._entries[name].names)
 
     def drain(self) -> None:

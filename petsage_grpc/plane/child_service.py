@@ -127,8 +127,15 @@ class _Child:
         service = Service(settings, option="listen")
         for name, made in service.checks.items():
             self._connect(name, made.check, heartbeats.get(name, (0, 0.0)))
-        await service.start()
+        await service.start(lambda: self._take_up(service))
+        self._beat()
+        self._starting = asyncio.ensure_future(self._see_startup(service))
+        return service
+
+    def _take_up(self, service: Service) -> None:
+        """Begin to hand on, with what was said before."""
         self._service = service
+        settings = service.settings
         own = BeatenCheck(max_silence=settings.max_silence)
         policy = Policy(gates=(READINESS, STARTUP, LIVENESS))
         self._add(APPLICATION_CHECK, BEATEN, own, policy, (APPLICATION, boot_time()))
@@ -136,9 +143,6 @@ class _Child:
             self._apply(message)
         self._early.clear()
         service.plane.begun = True
-        self._beat()
-        self._starting = asyncio.ensure_future(self._see_startup(service))
-        return service
 
     async def _see_startup(self, service: Service) -> None:
         """Say that startup is SERVING: it is so for good, also for a process after this one."""

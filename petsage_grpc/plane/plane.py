@@ -106,8 +106,8 @@ class Plane:
             features={f.name: FeatureTold(f.message, f.depends) for f in features},
         )
 
-    def add_check(self, name: str, made: CheckSettings) -> None:
-        """Take in one more check while it runs.
+    def add_check(self, name: str, made: CheckSettings, delay: float = 0.0) -> None:
+        """Take in one more check while it runs, and begin with it after so many seconds.
 
         Once startup is SERVING it stays so, for good: no check that comes later gates it.
         """
@@ -118,7 +118,7 @@ class Plane:
         self._asked.append(made.check)
         self.redact.add(made.check)
         self._tell_backend(made.check)
-        self.monitor.add(name, made.check, made.policy, self._make_rules())
+        self.monitor.add(name, made.check, made.policy, self._make_rules(), delay)
 
     def say(self, name: str, *, serving: bool, reason: str, ttl: float | None) -> None:
         """Say how a name is, whatever its checks say.

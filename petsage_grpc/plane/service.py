@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from petsage_grpc.core.clock import Clock
@@ -123,10 +124,13 @@ class Service:
         """Where Check alone is answered, without TLS."""
         return self._probe_server.addresses if self._probe_server is not None else ()
 
-    async def start(self, *, introduces: bool = False) -> None:
+    async def start(
+        self, take_up: Callable[[], object] | None = None, *, introduces: bool = False
+    ) -> None:
         """Listen, and start the checks. Raises BindError when an address can not be had.
 
         Args:
+            take_up: adds what else was declared; nobody is answered before.
             introduces: whether it says where it listens, what it checks and how to ask it.
         """
         try:
@@ -144,8 +148,12 @@ class Service:
         if introduces:  # the ports are bound: who connects now is answered in a moment
             self._introduce()
         self.plane.monitor.start()  # before a call is answered, or it would be told of no check
-        for server in self._servers:
-            await server.start()
+        try:
+            if take_up is not None:
+                take_up()
+        finally:  # whatever it raises: grpc gives back no port that has never been served
+            for server in self._servers:
+                await server.start()
         if self._hosted is not None:
             self._hosted.begin(self.plane)
 

@@ -12,6 +12,7 @@ from petsage_grpc.errors import PlaneError
 from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.loop_host import LoopHost
+from petsage_grpc.plane.plane import Plane
 from petsage_grpc.plane.service import Service
 from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.settings import CheckSettings, Settings
@@ -20,7 +21,8 @@ __all__ = ["ThreadHost"]
 
 _PATIENCE: Final = 10.0
 """Seconds beyond the grace time after which a thread that does not end is left behind."""
-
+_START: Final = 5.0
+"""Seconds in which the ports answer, or checks begin before: one may block the event loop."""
 _UNWANTED: Final = "it was stopped while it started"
 
 _log = logging.getLogger("petsage_grpc.plane")
@@ -94,8 +96,9 @@ class ThreadHost(LoopHost):
         self._home, self._stop = asyncio.get_running_loop(), asyncio.Event()
         service = Service(self._settings, option="listen")
         try:
-            await service.start()
-            self._take_up(service)
+            await service.start(lambda: self._take_up(service.plane))
+            for made in self._checks.values():
+                made.check.run_soon()
             if self._unwanted:
                 raise PlaneError(_UNWANTED)
             self._addresses.set_result(service.addresses)
@@ -105,14 +108,14 @@ class ThreadHost(LoopHost):
             raise
         await service.stop(self._grace)
 
-    def _take_up(self, service: Service) -> None:
-        """Begin to hand on to a service that has started, with what was said before."""
-        for name, made in self._checks.items():  # before the first answer: nothing was awaited
-            service.plane.add_check(name, made)
+    def _take_up(self, plane: Plane) -> None:
+        """Begin to hand on, with what was said before."""
+        for name, made in self._checks.items():
+            plane.add_check(name, made, _START)
         for name, (serving, reason) in self._said.items():
-            service.plane.say(name, serving=serving, reason=reason, ttl=None)
-        service.plane.begun = True
-        self.connect(service.plane)
+            plane.say(name, serving=serving, reason=reason, ttl=None)
+        plane.begun = True
+        self.connect(plane)
 
 
 def _run_to_its_end(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, None]) -> None:

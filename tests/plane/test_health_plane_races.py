@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import grpc.aio
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from petsage_grpc import Check, HealthPlane, PlaneError
 from petsage_grpc.plane import health_plane
 from petsage_grpc.plane.process_host import ProcessHost
 from petsage_grpc.plane.thread_host import ThreadHost
+from petsage_grpc.rpc.server import Server
 from petsage_grpc.settings_load import load_settings
 from tests.plane.asking import (
     ISOLATION,
@@ -35,6 +38,26 @@ def test_started_twice_it_says_so_and_goes_on(plane: HealthPlane) -> None:
     assert plane.address == address
     with Asking(address) as asking:
         assert asking.check() == UP
+
+
+@pytest.mark.skipif(ISOLATION == "process", reason="the start of a child can not be held up")
+def test_who_asks_while_it_starts_is_told_of_all_that_was_declared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, said = Server.start, list[bytes]()
+
+    async def start_and_ask(server: Server) -> None:
+        await start(server)
+        async with grpc.aio.insecure_channel(server.addresses[0]) as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+            said.append(await check(b"", timeout=PATIENCE))
+
+    monkeypatch.setattr(Server, "start", start_and_ask)
+    plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks={})
+    plane.heartbeat("worker", max_silence=60)
+    with plane:
+        pass
+    assert [HealthCheckResponse.FromString(one).status for one in said] == [DOWN]
 
 
 def test_started_by_many_threads_at_once_it_starts_once() -> None:
