@@ -168,14 +168,20 @@ async def test_who_ends_a_server_again_and_again_ends_no_calls_of_other_lines() 
 
 async def test_who_ends_servers_and_stays_takes_the_port_from_nobody() -> None:
     keep_callers_out_of_the_log()
-    async with limited() as made:
+    async with limited() as made, contextlib.AsyncExitStack() as stack:
+        for peer in (*PEERS, ATTACKER):
+            caller = await stack.enter_async_context(await Caller.connect(made.address, peer))
+            assert await caller.check() is None
+        met = lanes_of(made)
+        other = next(peer for peer in PEERS if met[peer] != met[ATTACKER])
         listeners = made.server._connections.listeners
         before = len(listeners())
         done = asyncio.create_task(
             asyncio.to_thread(attack, "stay-after-a-wrong-path", made.address, 3.0)
         )
         while not done.done():
-            assert await made.check() == SERVING
+            async with await Caller.connect(made.address, other) as caller:
+                assert await caller.check() is None
         assert await done > LANES + SPARES
         while len(listeners()) < before:
             await asyncio.sleep(0)
