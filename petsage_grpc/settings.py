@@ -137,10 +137,11 @@ class Settings:
         ),
     )
     switch_interval: Duration = field(
-        default=Duration(0.0005),
+        default=Duration(0.0002),
         metadata=_help(
             "longest time for which a busy thread of the application, or of a feature, keeps the"
-            " interpreter from a plane in its process; 0 leaves Python's"
+            " interpreter from a plane in its process while that has something to do; 0 leaves"
+            " Python's"
         ),
     )
     features_package: str = field(

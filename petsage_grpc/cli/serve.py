@@ -1,6 +1,7 @@
 """The verb `serve`: runs the service as a process of its own."""
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -120,8 +121,9 @@ def _serve(settings: "Settings", signals: _Signals) -> None:
     redact = Redactor(check.check for check in settings.checks.values())
     with LogPipeline(settings.log_level, redact=redact) as logs:
         raise_file_limit(settings.max_connections)
+        made = functools.partial(PlaneLoop, settings.switch_interval)
         try:
-            with asyncio.Runner(loop_factory=PlaneLoop) as runner:
+            with asyncio.Runner(loop_factory=made) as runner:
                 runner.run(live())
         finally:
             if not logs.close(_LAST_LINES) and sys.exception() is None:

@@ -12,7 +12,6 @@ from petsage_grpc.plane.features import FEATURES_CHECK, Feature, load_features
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop
 from petsage_grpc.plane.mirror import Mirror
 from petsage_grpc.plane.plane import Plane
-from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.rpc.server import Server
 from petsage_grpc.rpc.tls import Certificates
 from petsage_grpc.settings import CheckSettings, Settings
@@ -96,14 +95,11 @@ class FeaturesServer:
             await _wait(self._call(lambda: server.stop(None)), _LAST_WAIT, ended)
 
     def _run(self) -> None:
-        wanted = self._settings.switch_interval
-        SWITCH_INTERVAL.shorten(wanted)
         try:
             # Twice: the end of the runner waits for threads of the features, and may fail too.
             with self._telling(), asyncio.Runner() as runner, self._telling():
                 runner.run(self._live())
         finally:
-            SWITCH_INTERVAL.give_back(wanted)
             self._ended.set_result(None)
 
     @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVarTuple
@@ -22,10 +21,14 @@ class PlaneLoop(asyncio.SelectorEventLoop):
     The loop's own threads are few, shared by all, and waited for at the end: a DNS server that is
     silent would hold up every other lookup, and then the stop. Here each name has one thread at
     most, which all who ask for it wait for, however often they give up and ask again.
+
+    Args:
+        switch_interval: seconds that busy threads may keep the interpreter while the loop has
+            something to do; 0 leaves it to them.
     """
 
-    def __init__(self) -> None:
-        super().__init__(StayingSelector() if sys.platform == "linux" else None)
+    def __init__(self, switch_interval: float = 0.0) -> None:
+        super().__init__(StayingSelector(switch_interval))
         self._lookups: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
 
     def add_reader(

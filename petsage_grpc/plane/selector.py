@@ -3,15 +3,19 @@
 import ctypes
 import selectors
 import socket
+import sys
 from time import monotonic
 from typing import Final
 
+from petsage_grpc.plane.switching import ShortTurns
+
 __all__ = ["StayingSelector", "StayingSocket"]
 
-_STAY: Final = 0.001
+_STAY: Final = 0.0003
 """Seconds for which it keeps the interpreter at most while nothing happens."""
-_SHARE: Final = 0.1
+_SHARE: Final = 0.2
 """The part of the time that this may take, whatever clients do: the rest is the application's."""
+_LINUX: Final = sys.platform == "linux"
 _POLLIN: Final = 1
 _C: Final = ctypes.PyDLL(None)
 """The C library; unlike the functions of Python, those called by it keep the interpreter."""
@@ -26,15 +30,20 @@ class _Timespec(ctypes.Structure):
 
 
 class StayingSelector(selectors.DefaultSelector):
-    """A selector for Linux that waits a little before it lets other threads run.
+    """A selector that waits a little before it lets other threads run, where that is Linux.
 
     grpc tells of one call by several events, a fraction of a millisecond apart. Whoever waits for
     them as usual hands the interpreter over each time, and beside n busy threads gets it back after
     n switch intervals. This one hands it over once for a call, and never while there is work.
+
+    Args:
+        switch_interval: seconds that busy threads may keep the interpreter while there is
+            something to do, and a little longer; 0 leaves it to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, switch_interval: float = 0.0) -> None:
         super().__init__()
+        self._turns = ShortTurns(switch_interval)
         self._descriptor = ctypes.byref(_Descriptor(self.fileno(), _POLLIN))
         self._left = 0.0
         self._counted = 0.0
@@ -43,12 +52,19 @@ class StayingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for what is ready, as `select` of any selector does."""
         if timeout is not None and timeout <= 0:
-            return super().select(0) if self._is_ready(0.0) else []
+            return super().select(0) if not _LINUX or self._is_ready(0.0) else []
         if self._stays:
             self._stay(timeout)
-        found = super().select(timeout)
-        self._stays = bool(found)
+        found = super().select(self._turns.wait(timeout))
+        if found:
+            self._turns.take()
+        self._stays = _LINUX and bool(found)
         return found
+
+    def close(self) -> None:
+        """Close it, as any selector."""
+        self._turns.end()
+        super().close()
 
     def _stay(self, timeout: float | None) -> None:
         """Wait until something happens, for the time that it may keep the interpreter."""

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Coroutine, Mapping
@@ -14,7 +15,6 @@ from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.loop_host import LoopHost
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.plane.service import Service
-from petsage_grpc.plane.switching import SWITCH_INTERVAL
 from petsage_grpc.settings import CheckSettings, Settings
 
 __all__ = ["ThreadHost"]
@@ -79,18 +79,15 @@ class ThreadHost(LoopHost):
         if self._unwanted:
             self._addresses.set_exception(PlaneError(_UNWANTED))
             return
-        wanted = self._settings.switch_interval
-        SWITCH_INTERVAL.shorten(wanted)
         try:
-            with asyncio.Runner(loop_factory=PlaneLoop) as runner:
+            factory = functools.partial(PlaneLoop, self._settings.switch_interval)
+            with asyncio.Runner(loop_factory=factory) as runner:
                 _run_to_its_end(runner.get_loop(), self._live())
         except BaseException as error:  # noqa: BLE001 -- whoever started it is told
             if self._addresses.done():
                 _log.exception("the plane has failed")
             else:
                 self._addresses.set_exception(error)
-        finally:
-            SWITCH_INTERVAL.give_back(wanted)
 
     async def _live(self) -> None:
         self._home, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -10,6 +10,7 @@ import pytest
 
 from petsage_grpc.cli import main
 from tests.packages import KIND, importable, write_package
+from tests.plane.asking import Asking
 from tests.processes import PATIENCE, run, served, settings_file, started
 
 FEATURE = """
@@ -267,3 +268,19 @@ def mount(feature):
     with served(PYTHONPATH=str(site)) as process:
         process.wait_for(re.escape("asking with ***"))
         assert not [line for line in process.lines if "hunter2" in line]
+
+
+def test_busy_threads_of_features_give_way_to_the_plane_sooner(site: Path) -> None:
+    bring(site, feature="""
+import sys, threading, time
+def look():
+    while sys.getswitchinterval() > 0.003:
+        time.sleep(0.001)
+    print("turns are short", flush=True)
+def mount(feature):
+    threading.Thread(target=look, daemon=True).start()
+""")  # fmt: skip
+    with served(PYTHONPATH=str(site), PETSAGE_SWITCH_INTERVAL="0.002") as service:
+        with Asking(service.address) as client:
+            client.check()
+        service.wait_for("turns are short")

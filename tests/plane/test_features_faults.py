@@ -43,15 +43,6 @@ def says(code: str) -> str:
     return SERVICE.replace('return b"zzz"', code)
 
 
-async def test_busy_threads_of_features_give_way_to_the_plane_sooner(site: Path) -> None:
-    bring(site, "def mount(feature): ...")
-    before = sys.getswitchinterval()
-    async with running(switch_interval=0.001) as app:
-        await app.becomes(Status.SERVING)
-        assert sys.getswitchinterval() == pytest.approx(0.001)
-    assert sys.getswitchinterval() == before
-
-
 async def test_an_answer_is_shown_no_longer_than_its_checks_vouch_for_it(site: Path) -> None:
     bring(site, SERVICE)
     quick = {"kind": "disk", "interval": 0.2, "timeout": 0.1, "stale_after": 0.5, "gates": []}
