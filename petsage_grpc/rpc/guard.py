@@ -9,7 +9,12 @@ from typing import Final, Protocol
 
 from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
 from petsage_grpc.rpc._memory import Tidier
-from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
+from petsage_grpc.rpc._sockets import (
+    Connection,
+    Connections,
+    count_descriptors,
+    list_descriptors,
+)
 from petsage_grpc.rpc.limits import Limit, Refusals
 
 __all__ = ["Guard", "Watches"]
@@ -149,11 +154,10 @@ class Guard:
         return self._look_at_connections() + self._look_at_calls()
 
     def _look_at_connections(self) -> int:
-        descriptors = list_descriptors()
-        if len(descriptors) <= min(self._most_connections, self._most_of_peer):
+        if count_descriptors() <= min(self._most_connections, self._most_of_peer):
             self._known = frozenset()
             return 0
-        found = self._connections.find(descriptors)
+        found = self._connections.find(list_descriptors())
         peers: dict[str, list[Connection]] = {}
         for connection in sorted(found, key=self._known.__contains__, reverse=True):  # the oldest
             peers.setdefault(connection.peer, []).append(connection)

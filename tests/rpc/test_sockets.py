@@ -5,10 +5,11 @@ import errno
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
+from petsage_grpc.rpc._sockets import Connection, Connections, count_descriptors, list_descriptors
 from tests.rpc.limited import OTHER, limited
 
 pytestmark = pytest.mark.skipif(
@@ -29,6 +30,25 @@ async def test_connections_to_others_and_of_others_are_left_alone() -> None:
             for end in accepted:
                 end.sendall(b"x")
             assert {end.recv(1) for end in pairs} == {b"x"}
+
+
+def test_descriptors_are_counted() -> None:
+    before = count_descriptors()
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.socket())
+        assert count_descriptors() == before + 20
+
+
+def test_descriptors_are_counted_one_by_one_where_linux_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Untold(type(Path())):  # type: ignore[misc]
+        def stat(self, **_: bool) -> SimpleNamespace:
+            return SimpleNamespace(st_size=0)
+
+    monkeypatch.setattr("petsage_grpc.rpc._sockets._DESCRIPTORS", Untold("/proc/self/fd"))
+    assert count_descriptors() == len(list_descriptors())
 
 
 @pytest.mark.parametrize("kind", ["file", "socket"])
