@@ -221,7 +221,7 @@ class Monitor:
             settle=lambda message, detail: self._settle(entry, message, detail),
             freed=lambda missed: self._freed(entry, missed=missed),
         )
-        entry.check.run_soon = lambda: self._run_soon(entry)
+        entry.check.run_soon = partial(self.run_soon, entry.name)
 
     def _start_run(self, entry: Entry) -> None:
         if self._stopped or entry.runner is None:
@@ -239,8 +239,9 @@ class Monitor:
         else:
             self._start_run(entry)
 
-    def _run_soon(self, entry: Entry) -> None:
+    def run_soon(self, name: str) -> None:
         """Start a run at once, but not sooner than an edge interval after the last one began."""
+        entry = self._entries[name]
         if self._stopped or entry.runner is None:
             return
         if entry.runner.running:  # what was heard may be newer than what the run has asked for

@@ -207,6 +207,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
             self._refuse_copy()
             if name in self._configured:
                 raise ValueError(f"the settings have a check {name!r}: name this one otherwise")
+            self._refuse_second(name)  # again: another thread may have been quicker
             if self._host is not None:
                 self._host.add_check(name, made)  # first: what it refuses is not kept
             super()._take_in(name, made)

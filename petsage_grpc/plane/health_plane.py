@@ -18,6 +18,7 @@ __all__ = ["HealthPlane", "Isolation"]
 Isolation = Literal["thread", "process"]
 
 _ISOLATIONS: Final = ("thread", "process")
+_RUNS: Final = "the plane runs already: stop it before it is started again"
 _STOPPED: Final = "it has been stopped: start it again first"
 _FORKED: Final = (
     "the plane runs in the process from which this one was forked: start it after the fork, in each"
@@ -42,6 +43,9 @@ class HealthPlane(EmbeddedPlane[Host]):
         super().__init__(settings)
         self._renew_locks()
         self._stop_asked = False  # while it starts
+        self._is_used = False  # what it was made of, by a start
+        self._hosting: Host | None = None  # also while it starts, and after its end
+        self._stopper: threading.Thread | None = None
         self._addresses: tuple[str, ...] = ()
         _planes.add(self)
 
@@ -84,9 +88,11 @@ class HealthPlane(EmbeddedPlane[Host]):
         Raises BindError when an address can not be had, PlaneError when it runs already or can not
         run in this process.
         """
+        if self._is_on_its_thread():
+            raise PlaneError(_RUNS)
         with self._life:
             if self._host is not None or self._starting:
-                raise PlaneError("the plane runs already: stop it before it is started again")
+                raise PlaneError(_RUNS)
             self._drain_asked = self._stop_asked = False
             self._starting = True
             try:
@@ -96,14 +102,14 @@ class HealthPlane(EmbeddedPlane[Host]):
         return self
 
     def _begin(self) -> None:
-        if self._left:  # a second life begins with new settings, and new checks of them
+        if self._is_used:  # a second life begins with new settings, and new checks of them
             loaded = self._load()
             self.configure(loaded[0].checks)
             self.settings, self._table = loaded
         with self._lock:
-            self._left = ""
-            self._forked = ""
             host, given, said = self._make_host(), set(self.checks), dict(self._said)
+            left, self._left, self._forked = self._left, "", ""
+            self._hosting, self._is_used = host, True
         HANDOVER.begin()
         try:
             addresses = host.start()
@@ -119,6 +125,7 @@ class HealthPlane(EmbeddedPlane[Host]):
             with self._lock:
                 ended = not self._starting and self._host is not host  # by a stop just now
                 self._host = None
+                self._left = self._left or left
                 _running.discard(self)
             if not ended:
                 _end(host, 0.0)
@@ -134,6 +141,9 @@ class HealthPlane(EmbeddedPlane[Host]):
         """
         if self._starting:
             self._stop_asked = True
+        if self._is_on_its_thread():
+            self._stop_aside(grace)
+            return
         with self._life:
             with self._lock:
                 if self._starting:  # this is a signal handler in the midst of it
@@ -144,6 +154,17 @@ class HealthPlane(EmbeddedPlane[Host]):
                 self._left = _STOPPED
                 _running.discard(self)
             _end(host, grace)
+
+    def _is_on_its_thread(self) -> bool:
+        """Say whether a check calls; whoever starts or stops the plane may wait for its thread."""
+        return self._hosting is not None and self._hosting.is_here()
+
+    def _stop_aside(self, grace: float) -> None:
+        if self._stopper is None or not self._stopper.is_alive():
+            self._stopper = threading.Thread(
+                target=self.stop, args=(grace,), name="petsage stop", daemon=True
+            )
+            self._stopper.start()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -39,5 +39,8 @@ class Host(Hearer, Protocol):
         Raises BindError when an address can not be had.
         """
 
+    def is_here(self) -> bool:
+        """Say whether this thread is its own, which must not wait for its end."""
+
     def stop(self, grace: float) -> None:
         """Stop within the grace time, in seconds, and return when nothing is left."""

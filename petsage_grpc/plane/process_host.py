@@ -85,6 +85,8 @@ class ProcessHost:
         self._link: Link | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
+        self._asked: list[tuple[Any, ...]] = []
+        """Runs that the process asks for; none begins before it listens: one may block the loop."""
         self._stopping: asyncio.Event
         self._grace = 0.0
         self._unwanted = False
@@ -139,14 +141,17 @@ class ProcessHost:
 
         self._post(again)
 
+    def is_here(self) -> bool:
+        """Say whether this thread is its own."""
+        return threading.current_thread() is self._thread
+
     def stop(self, grace: float) -> None:
         """Stop the process within the grace time, in seconds; return when it has ended."""
         self._grace = grace
         self._unwanted = True
         if self._loop is not None:
             self._post(self._ask_to_stop)
-        own = threading.current_thread() is self._thread  # a check of the application has asked
-        if not own and self._thread.ident is not None:
+        if self._thread.ident is not None:
             self._thread.join(grace + _END + _PATIENCE)
         self._over.set()
         if self._beats.ident is not None:
@@ -197,7 +202,7 @@ class ProcessHost:
     async def _one_life(self) -> None:
         """Run one process from its start to its end. Raises PetsageError when it does not start."""
         told: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
-        self._told = told
+        self._told, self._asked = told, []
         ours, theirs = socket_pair()
         with theirs:
             self._process = process = spawn(theirs.fileno(), self._cells.descriptor)
@@ -232,6 +237,8 @@ class ProcessHost:
                 return
             if message:
                 up = self._take(message) or up
+            while up and self._asked:
+                self._answering.take(*self._asked.pop(0))
         await self._say_goodbye()
 
     def _ask_to_stop(self) -> None:
@@ -259,7 +266,7 @@ class ProcessHost:
                 _say(logging.WARNING, "the plane's process listens again on %s", rest[0][0])
             return True
         else:
-            self._answering.take(what, *rest)
+            self._asked.append(message)
         return False
 
     async def _say_goodbye(self) -> None:

@@ -100,9 +100,9 @@ class Registry:
             configured = self._configured[name].check
             if not isinstance(configured, HeartbeatCheck):
                 raise ValueError(f"the settings have a check {name!r}, which is no heartbeat")
-            if name in self.beaten:
+            beat = Heartbeat(name, configured)
+            if self.beaten.setdefault(name, beat) is not beat:
                 raise ValueError(f"the heartbeat {name!r} is beaten already: name one otherwise")
-            self.beaten[name] = beat = Heartbeat(name, configured)
             return beat
         refuse_timing(HeartbeatCheck, policy)
         check = HeartbeatCheck(max_silence=Duration(float(max_silence)))
@@ -129,12 +129,15 @@ class Registry:
     def _add(self, name: str, kind: str, check: Check, policy: Mapping[str, Any]) -> None:
         self._require_open()
         name, policy = plain(name), plain_setting(policy)
-        if name in self.checks:
-            raise ValueError(f"there are two checks {name!r}: name one of them otherwise")
+        self._refuse_second(name)
         with at("checks"), at(name):
             made = CheckSettings(kind, check, make_policy(policy, check))
         made.refuse_nonsense(name, self._log_level)
         self._take_in(name, made)
+
+    def _refuse_second(self, name: str) -> None:
+        if name in self.checks:
+            raise ValueError(f"there are two checks {name!r}: name one of them otherwise")
 
     def _take_in(self, name: str, made: CheckSettings) -> None:
         self.checks[name] = made

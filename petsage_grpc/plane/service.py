@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.units import format_duration
-from petsage_grpc.errors import BindError, SettingsError
+from petsage_grpc.errors import SettingsError
 from petsage_grpc.plane.introduction import ways_to_ask
 from petsage_grpc.plane.plane import Plane
 from petsage_grpc.rpc.server import Server
@@ -134,28 +134,35 @@ class Service:
             introduces: whether it says where it listens, what it checks and how to ask it.
         """
         try:
-            if self._probe_server is not None:
-                self._probe_server.bind(self.settings.probe_listen, _PROBE_OPTION)
-            self._server.bind(self.settings.listen, self._option)
-        except BindError:
+            self._bind()
+            if introduces:  # the ports are bound: who connects now is answered in a moment
+                self._introduce()
+            self.plane.monitor.start()  # before a call is answered, or it would be told of no check
+            if take_up is not None:
+                take_up()
+        except BaseException:
+            self.plane.names.abandon()  # who asks meanwhile is told of nothing half taken in
+            await self._serve()  # grpc gives back no port that has never been served
+            await self._stop_servers(None)
             if self._hosted is not None:
                 await self._hosted.stop(0.0, self._stop_at_once)
             raise
+        await self._serve()
+        if self._hosted is not None:
+            self._hosted.begin(self.plane)
+
+    def _bind(self) -> None:
+        if self._probe_server is not None:
+            self._probe_server.bind(self.settings.probe_listen, _PROBE_OPTION)
+        self._server.bind(self.settings.listen, self._option)
         for risk in (*access_risks(self.settings), *exposure_risks(self.settings)):
             _log.warning("%s", risk)
         if self._certificates is not None:
             self._certificates.start()
-        if introduces:  # the ports are bound: who connects now is answered in a moment
-            self._introduce()
-        self.plane.monitor.start()  # before a call is answered, or it would be told of no check
-        try:
-            if take_up is not None:
-                take_up()
-        finally:  # whatever it raises: grpc gives back no port that has never been served
-            for server in self._servers:
-                await server.start()
-        if self._hosted is not None:
-            self._hosted.begin(self.plane)
+
+    async def _serve(self) -> None:
+        for server in self._servers:
+            await server.start()
 
     def request_stop(self) -> None:
         """Begin to drain; asked a second time, stop at once."""

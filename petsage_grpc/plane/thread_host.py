@@ -62,14 +62,16 @@ class ThreadHost(LoopHost):
             self.stop(0.0)
             raise
 
+    def is_here(self) -> bool:
+        """Say whether this thread is its own."""
+        return threading.current_thread() is self._thread
+
     def stop(self, grace: float) -> None:
         """Stop within the grace time, in seconds, and return when nothing is left."""
         self._grace, self._unwanted = grace, True
         if self._stop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 self._home.call_soon_threadsafe(self._stop.set)
-        if threading.current_thread() is self._thread:  # a check has asked for it
-            return
         with contextlib.suppress(RuntimeError):  # it has not begun, and will see that it need not
             self._thread.join(grace + _PATIENCE)
         if self._thread.is_alive():
@@ -94,8 +96,8 @@ class ThreadHost(LoopHost):
         service = Service(self._settings, option="listen")
         try:
             await service.start(lambda: self._take_up(service.plane))
-            for made in self._checks.values():
-                made.check.run_soon()
+            for name in self._checks:
+                service.plane.monitor.run_soon(name)
             if self._unwanted:
                 raise PlaneError(_UNWANTED)
             self._addresses.set_result(service.addresses)
@@ -108,7 +110,10 @@ class ThreadHost(LoopHost):
     def _take_up(self, plane: Plane) -> None:
         """Begin to hand on, with what was said before."""
         for name, made in self._checks.items():
-            plane.add_check(name, made, _START)
+            try:
+                plane.add_check(name, made, _START)
+            except Exception as error:
+                raise PlaneError(f"check {name} can not be taken in: {error!r}") from error
         for name, (serving, reason) in self._said.items():
             plane.say(name, serving=serving, reason=reason, ttl=None)
         plane.begun = True

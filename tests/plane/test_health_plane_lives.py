@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from petsage_grpc import PlaneError, SettingsError
+from petsage_grpc import BindError, PlaneError, SettingsError
 from tests.plane.asking import HEART, Asking, Status, make
 from tests.processes import PATIENCE, settings_file
 
@@ -43,6 +43,32 @@ def test_a_file_that_is_wrong_by_the_second_life_is_an_error_and_can_be_mended(
     settings_file(tmp_path, 'message = "three"')
     with plane, Asking(plane.address) as asking:
         assert asking.smoke().message == "three"
+
+
+def test_after_a_start_that_failed_the_settings_are_read_anew(tmp_path: Path) -> None:
+    file = settings_file(tmp_path, 'message = "one"')
+    with make() as other:
+        plane = make(file, listen=other.address)
+        for message in ("two", "three"):
+            with pytest.raises(BindError):
+                plane.start()
+            settings_file(tmp_path, f'message = "{message}"')
+    with plane, Asking(plane.address) as asking:
+        assert asking.smoke().message == "three"
+
+
+def test_a_start_that_fails_after_a_stop_leaves_a_plane_that_was_stopped() -> None:
+    plane = make()
+    with plane:
+        address = plane.address
+    plane = make(listen=address)
+    with plane:
+        pass
+    with make(listen=address), pytest.raises(BindError):
+        plane.start()
+    plane.drain()
+    with pytest.raises(PlaneError, match="it has been stopped"):
+        _ = plane.address
 
 
 def test_a_heartbeat_of_the_settings_is_beaten_in_every_life(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from petsage_grpc import Check, HealthPlane, PlaneError
+from petsage_grpc import BindError, Check, HealthPlane, PlaneError
 from petsage_grpc.plane import health_plane
 from petsage_grpc.plane.process_host import ProcessHost
 from petsage_grpc.plane.thread_host import ThreadHost
@@ -26,6 +27,7 @@ from tests.plane.asking import (
     make,
     plane_threads,
 )
+from tests.plane.planes import can_bind, eventually
 from tests.processes import PATIENCE
 
 UP, DOWN = Status.SERVING, Status.NOT_SERVING
@@ -40,24 +42,31 @@ def test_started_twice_it_says_so_and_goes_on(plane: HealthPlane) -> None:
         assert asking.check() == UP
 
 
-@pytest.mark.skipif(ISOLATION == "process", reason="the start of a child can not be held up")
-def test_who_asks_while_it_starts_is_told_of_all_that_was_declared(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    start, said = Server.start, list[bytes]()
+def asked_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have its server asked as soon as it answers; what it says comes into the list."""
+    start, said = Server.start, list[int]()
 
     async def start_and_ask(server: Server) -> None:
         await start(server)
         async with grpc.aio.insecure_channel(server.addresses[0]) as channel:
             check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
-            said.append(await check(b"", timeout=PATIENCE))
+            answer = HealthCheckResponse.FromString(await check(b"", timeout=PATIENCE))
+            said.append(answer.status)
 
     monkeypatch.setattr(Server, "start", start_and_ask)
+    return said
+
+
+@pytest.mark.skipif(ISOLATION == "process", reason="the start of a child can not be held up")
+def test_who_asks_while_it_starts_is_told_of_all_that_was_declared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = asked_while_it_starts(monkeypatch)
     plane = HealthPlane.from_settings(listen="127.0.0.1:0", checks={})
     plane.heartbeat("worker", max_silence=60)
     with plane:
         pass
-    assert [HealthCheckResponse.FromString(one).status for one in said] == [DOWN]
+    assert said == [DOWN]
 
 
 def test_started_by_many_threads_at_once_it_starts_once() -> None:
@@ -271,6 +280,13 @@ def test_started_while_it_starts_it_says_so_and_goes_on(monkeypatch: pytest.Monk
         assert asking.check() == UP
 
 
+class Passing(Check):
+    """One that passes."""
+
+    async def run(self) -> None:
+        pass
+
+
 class Untouchable(Check):
     """A check that lets nobody tell it anything."""
 
@@ -282,16 +298,98 @@ class Untouchable(Check):
 
 
 @pytest.mark.skipif(ISOLATION == "process", reason="the check is not where the ports are")
-def test_a_start_that_fails_late_frees_its_port() -> None:
+def test_a_start_that_fails_late_frees_its_port_and_tells_nobody_that_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with make() as first:
         address = first.address
+    said = asked_while_it_starts(monkeypatch)
     plane = make(listen=address)
     plane.add_check("bad", Untouchable())
-    with pytest.raises(TypeError, match="can not be told"):
+    with pytest.raises(PlaneError, match=r"^check bad can not be taken in: TypeError\(.* be told"):
         plane.start()
+    assert said == [DOWN]
+    monkeypatch.undo()
     assert not plane_threads()
     with make(listen=address) as other, Asking(other.address) as asking:
         assert asking.check() == UP
+
+
+def test_a_start_that_fails_in_the_midst_of_its_ports_gives_them_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    plane = make(listen=[f"0.0.0.0:{port}", f"127.0.0.1:{port}"])
+    for _ in range(2):
+        with pytest.raises(BindError):
+            plane.start()
+        assert can_bind(f"0.0.0.0:{port}")
+    assert not plane_threads()
+
+
+def test_a_check_that_stands_for_two_begins_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("petsage_grpc.plane.thread_host._START", 1000.0)
+    plane, check = make(), Passing()
+    plane.add_check("one", check)
+    plane.add_check("two", check)
+    with plane, Asking(plane.address) as asking:
+        asking.becomes(UP)
+
+
+def test_a_check_may_stop_it_while_it_starts_and_while_others_stop_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plane, asked = make(), threading.Event()
+
+    @plane.check("stopper", interval=0.01)
+    async def stop() -> None:
+        plane.stop()
+        asked.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        with contextlib.suppress(PlaneError):  # it was stopped while it started
+            pool.submit(plane.start).result(PATIENCE)
+        assert asked.wait(PATIENCE)
+        for stopped in [pool.submit(plane.stop) for _ in range(2)]:
+            stopped.result(PATIENCE)
+    assert eventually(lambda: not plane_threads())
+    assert "left behind" not in caplog.text
+
+
+def test_a_check_that_would_start_it_again_hears_that_it_runs() -> None:
+    plane, said = make(), Future[str]()
+
+    @plane.check("starter")
+    async def start() -> None:
+        try:
+            plane.start()
+        except PlaneError as error:
+            if not said.done():
+                said.set_result(str(error))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(plane.start).result(PATIENCE)
+        assert said.result(PATIENCE).startswith("the plane runs already")
+        pool.submit(plane.stop).result(PATIENCE)
+
+
+def test_no_check_of_the_application_holds_up_its_start() -> None:
+    plane, released, told = make(), threading.Event(), Future[bool]()
+
+    @plane.check("slow", timeout=10, interval=20)
+    async def slow() -> None:
+        if not told.done():
+            told.set_result(released.wait(5))
+
+    with plane:
+        released.set()
+        assert told.result(PATIENCE)
+
+
+def test_of_two_threads_that_declare_one_name_the_second_is_refused() -> None:
+    plane = make()
+    plane.heartbeat("worker")
+    with pytest.raises(ValueError, match="there are two checks 'worker'"):
+        plane._take_in("worker", plane.checks["worker"])  # what both found missing just before
 
 
 def test_a_plane_that_nobody_keeps_goes_on() -> None:
