@@ -174,7 +174,24 @@ class Authorizer:
             return False
         if not self._names:
             return True
-        return any(name in self._names for key in _NAMES for name in known.get(key, ()))
+        (certificate, *_) = known[_CERTIFICATE]
+        return any(
+            name in self._names and not _goes_on(name, certificate)
+            for key in _NAMES
+            for name in known.get(key, ())
+        )
+
+
+def _goes_on(name: bytes, certificate: bytes) -> bool:
+    """Say whether a name goes on after a zero in the certificate: there grpc cuts it off."""
+    import ssl  # noqa: PLC0415 -- few have certificates
+
+    text, der = name.decode(), ssl.PEM_cert_to_DER_cert(certificate.decode())
+    # What comes after a name in DER is a tag, and none is zero.
+    return any(
+        text.encode(code) + zero in der
+        for code, zero in (("utf-8", b"\0"), ("utf-16-be", b"\0\0"), ("utf-32-be", b"\0\0\0\0"))
+    )
 
 
 def make_authorizer(

@@ -12,6 +12,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from petsage_grpc.plane.mounted import MountedPlane
 from petsage_grpc.rpc import stubs as pb
@@ -73,16 +74,25 @@ async def ask_with(
 
 def signed_for_uri(authority: trustme.CA, uri: str) -> tuple[bytes, bytes]:
     """Make a certificate as workloads have it, with its key: its one name is a URI."""
+    return signed(authority, x509.UniformResourceIdentifier(uri))
+
+
+def signed(
+    authority: trustme.CA, name: x509.GeneralName, common_name: str = ""
+) -> tuple[bytes, bytes]:
+    """Make a certificate, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
     by = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     assert isinstance(by, ec.EllipticCurvePrivateKey)
+    named = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+    subject = x509.Name(named)
     made = (
-        x509.CertificateBuilder(issuer.subject, x509.Name([]), key.public_key())
+        x509.CertificateBuilder(issuer.subject, subject, key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(issuer.not_valid_before_utc)
         .not_valid_after(issuer.not_valid_after_utc)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), True)
+        .add_extension(x509.SubjectAlternativeName([name]), True)
         .sign(by, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -94,6 +104,20 @@ async def test_a_certificate_authorises_by_its_uri(tmp_path: Path, authority: tr
     async with mounted(authority, tmp_path, client_names=[uri]) as address:
         assert await ask_with(address, authority, signed_for_uri(authority, uri))
         assert not await ask_with(address, authority, signed_for_uri(authority, uri + "/x"))
+
+
+async def test_a_name_that_goes_on_after_a_zero_is_another_name(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    cut, evil = "client.example\0.evil.example", x509.DNSName("evil.example")
+    async with mounted(authority, tmp_path, client_names=["client.example"]) as address:
+        for client, admitted in (
+            (signed(authority, x509.DNSName("client.example")), True),
+            (signed(authority, evil, "client.example"), True),
+            (signed(authority, x509.DNSName(cut)), False),
+            (signed(authority, evil, cut), False),
+        ):
+            assert await ask_with(address, authority, client) == admitted
 
 
 @pytest.mark.parametrize(
