@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from petsage_grpc.core.text import printable
 from petsage_grpc.settings_parts import BadSettingError
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ def _examine(files: TlsFiles, cert: str, key: str, client_ca: str) -> Certificat
         _must_hold("tls_client_ca", client_ca, files.client_ca, _CERTIFICATE)
         try:
             server.load_verify_locations(client_ca)
+            server.get_ca_certs()
+        except UnicodeDecodeError:
+            raise _unreadable_name("tls_client_ca", client_ca) from None
         except OSError:
             raise _unusable("tls_client_ca", client_ca, "is broken") from None
     try:
@@ -205,9 +209,15 @@ def _examine(files: TlsFiles, cert: str, key: str, client_ca: str) -> Certificat
         if error.verify_code == _OTHER_PURPOSE:
             why = "is not for servers: have it issued with the extended key usage serverAuth"
         raise BadSettingError(f"{cert!r} {why}", "tls_cert") from None
+    except UnicodeDecodeError:
+        raise _unreadable_name("tls_cert", cert) from None
     except OSError as error:
         why = getattr(error, "reason", None) or str(error)
         raise _unusable("tls_cert", cert, f"does not work ({why})") from None
+
+
+def _unreadable_name(option: str, path: str) -> BadSettingError:
+    return BadSettingError(f"{path!r} has a name that is not UTF-8: have it issued anew", option)
 
 
 def _refused_pair(reason: str, files: TlsFiles, cert: str, key: str) -> BadSettingError:
@@ -266,7 +276,9 @@ def _describe(server: "ssl.SSLContext", cert: str) -> Certificate:
     if not any(name in raw for name in _KEYS_OF_GRPC):
         raise OSError("a key of a kind that gRPC does not know; take RSA or P-256")
     return Certificate(
-        tuple(_host(kind, str(name)) for kind, name in _pairs(shown.get("subjectAltName"))),
+        tuple(
+            printable(_host(kind, str(name))) for kind, name in _pairs(shown.get("subjectAltName"))
+        ),
         int(ssl.cert_time_to_seconds(str(shown["notBefore"]))),
         int(ssl.cert_time_to_seconds(str(shown["notAfter"]))),
         max((ssl.cert_time_to_seconds(str(ca["notAfter"])) for ca in authorities), default=0),

@@ -1,6 +1,6 @@
 """Our own SmokeTest: what is known of the whole backend, in one answer for people and machines."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import grpc
@@ -10,6 +10,7 @@ from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.report import Report
 from petsage_grpc.core.status import Health, Verdict
+from petsage_grpc.core.text import some
 from petsage_grpc.rpc._requests import Context, abort, parse, quote
 from petsage_grpc.rpc.authorize import Authorizer, CallerContext
 from petsage_grpc.rpc.convert import (
@@ -25,7 +26,6 @@ __all__ = ["WHOLE_BACKEND", "FeatureTold", "SmokeTestServicer"]
 WHOLE_BACKEND: Final = "smoke_test"
 """The feature that stands for all of them."""
 
-_MOST_NAMED: Final = 10
 _NANOS: Final = 1_000_000_000
 
 
@@ -126,7 +126,7 @@ class SmokeTestServicer:
     def _unknown(self, feature: str) -> str:
         there_are = [quote(name) for name in (WHOLE_BACKEND, *self._features)]
         verb = "is" if len(there_are) == 1 else "are"
-        return f"unknown feature {quote(feature)}; there {verb} {_some(there_are)}"
+        return f"unknown feature {quote(feature)}; there {verb} {some(there_are)}"
 
     async def _refuse_unknown(self, feature: str, names: Iterable[str], context: Context) -> None:
         known = self._checks_of(feature)
@@ -185,7 +185,7 @@ class SmokeTestServicer:
             for override in report.overrides
             if not override.word.serving
         ]
-        named = _some([*said, *(check.name for check in broken)])
+        named = some([*said, *(check.name for check in broken)])
         if not broken and not said:
             return "PetSage Backend is shutting down."
         if health is Health.DEGRADED:
@@ -193,8 +193,3 @@ class SmokeTestServicer:
         if not said and all(check.verdict is Verdict.PENDING for check in broken):
             return f"{who} is waking up, no result yet of: {named}."
         return f"{who} is not well: {named}."
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from petsage_grpc.core.text import some
 from petsage_grpc.errors import SettingsError
 from petsage_grpc.settings import BadSettingError, Settings
 from petsage_grpc.settings_tls import Certificate, TlsFiles, load_tls, read_tls, show_time
@@ -138,11 +139,14 @@ class Certificates:
         return _InUse(files, certificate, configuration)
 
     def _run(self) -> None:
+        told = ""
         while not self._over.wait(_LOOK_EVERY):
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 -- whatever it is, the next look may be right
-                _log.exception("TLS: the files can not be looked at")
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next look may be right
+                if repr(error) != told:
+                    _log.exception("TLS: the files can not be looked at")
+                told = repr(error)
 
     def _take(self, loaded: _InUse) -> None:
         """Use this from now on, unless clients would refuse it, and not what is in use."""
@@ -173,7 +177,7 @@ class Certificates:
 
     def _told(self) -> str:
         cert, _, client_ca = self._paths
-        names = ", ".join(self.names) or "no host"
+        names = some(self.names) or "no host"
         told = f"{cert} is for {names} and expires {show_time(self._in_use.certificate.ends)}"
         return f"{told}; clients need a certificate of {client_ca}" if client_ca else told
 

@@ -21,6 +21,7 @@ from tests.certificates import DAY, Authority, Pair
 from tests.processes import run, settings_file
 
 PEM = "name a file in PEM form"
+_NAMES = x509.ObjectIdentifier("2.5.29.17")
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,28 @@ def refused(**given: Any) -> str:
     return str(caught.value)
 
 
-def self_signed(key: Any, usage: x509.ObjectIdentifier | None = None) -> Pair:
-    now, name = datetime.datetime.now(datetime.UTC), x509.NameAttribute(NameOID.COMMON_NAME, "me")
+def self_signed(
+    key: Any,
+    usage: x509.ObjectIdentifier | None = None,
+    name: bytes | None = None,
+    *,
+    ca: bool = False,
+) -> Pair:
+    now = datetime.datetime.now(datetime.UTC)
+    me = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
     builder = (
-        x509.CertificateBuilder().subject_name(x509.Name([name])).issuer_name(x509.Name([name]))
+        x509.CertificateBuilder().subject_name(me).issuer_name(me)
         .public_key(key.public_key()).serial_number(1)
         .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
     )  # fmt: skip
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    if ca:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    if name is not None:
+        host = bytes([0x82, len(name)]) + name  # in DER, as no library would write it
+        names = x509.UnrecognizedExtension(_NAMES, bytes([0x30, len(host)]) + host)
+        builder = builder.add_extension(names, critical=False)
     sign = None if isinstance(key, ed448.Ed448PrivateKey) else hashes.SHA256()
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return Pair(
@@ -192,12 +206,14 @@ def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(
     [
         (lambda: self_signed(rsa.generate_private_key(65537, 1024)), "is not safe (EE_KEY_TOO_SM"),
         (lambda: self_signed(ec.generate_private_key(ec.SECP256K1())), "does not work ("),
+        (lambda: self_signed(ec.generate_private_key(ec.SECP256R1()), name=b"bad\xff.example"),
+         "has a name that is not UTF-8: have it issued anew"),
         (lambda: self_signed(ed448.Ed448PrivateKey.generate()), "does not work ("),
         (lambda: self_signed(ec.generate_private_key(ec.SECP256R1()),
                              ExtendedKeyUsageOID.CLIENT_AUTH),
          "is not for servers: have it issued with the extended key usage serverAuth"),
     ],
-    ids=["small", "unknown curve", "unknown kind", "for clients"],
+    ids=["small", "unknown curve", "strange name", "unknown kind", "for clients"],
 )  # fmt: skip
 def test_a_certificate_that_clients_could_not_use_is_refused(
     make: Any, said: str, tmp_path: Path
@@ -205,6 +221,22 @@ def test_a_certificate_that_clients_could_not_use_is_refused(
     cert, key = make().write(tmp_path, "it")
     message = refused(tls_cert=cert, tls_key=key)
     assert message.startswith(f"argument tls_cert: {cert!r} {said}")
+
+
+def test_an_authority_with_a_name_that_can_not_be_read_is_refused(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    pair = self_signed(ec.generate_private_key(ec.SECP256R1()), name=b"bad\xff.example", ca=True)
+    cert, _ = pair.write(tmp_path, "strange")
+    assert refused(**files | {"tls_client_ca": cert}) == (
+        f"argument tls_client_ca: {cert!r} has a name that is not UTF-8: have it issued anew"
+    )
+
+
+def test_a_name_with_a_line_break_makes_no_second_line(tmp_path: Path) -> None:
+    pair = self_signed(ec.generate_private_key(ec.SECP256R1()), name=b"a\nERROR b")
+    _, certificate = load_tls(*pair.write(tmp_path, "it"), "")
+    assert certificate.names == ("a\\nERROR b",)
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
