@@ -1,17 +1,25 @@
 """Makes text fit to be shown and sent: no control characters, and no secrets."""
 
+import json
 import re
-from collections.abc import Mapping
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["plain", "printable", "redact", "utf8"]
+__all__ = ["encoded", "plain", "printable", "redact", "some", "utf8"]
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
 """The user and the password in a URL, whoever wrote it."""
 
+_ESCAPED: Final = re.compile("%[0-9A-F]{2}")
+
 _WORD: Final = 4
 """Characters up to which a secret is replaced only where it stands alone: text stays readable."""
+
+
+_MOST_NAMED: Final = 10
+"""Names that are named where there may be many."""
 
 
 def plain(thing: object) -> str:
@@ -38,6 +46,12 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def some(names: Sequence[str]) -> str:
+    """Name the first of these, and say how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
 def utf8(text: str) -> str:
     """Return a text that can be sent; raises ValueError when it can not."""
     if not text.isascii():
@@ -49,7 +63,9 @@ def utf8(text: str) -> str:
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:
-    """Replace secrets in a text, also as a URL or a repr writes them, and the user in any URL.
+    """Replace secrets in a text, however they are written there, and the user in any URL.
+
+    A URL, JSON, the repr of a text or of its bytes, and base64 write them otherwise.
 
     Args:
         text: what is to be shown.
@@ -58,7 +74,7 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     written = {
         form: shown
         for secret, shown in secrets.items()
-        for form in (secret, quote(secret, safe=""), quote_plus(secret), str.__repr__(secret)[1:-1])
+        for form in (*_forms(secret), *encoded(secret))
     }
     for form in sorted(written, key=len, reverse=True):
         if len(form) > _WORD:
@@ -67,3 +83,23 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
             alone = rf"(?<![^\W_]){re.escape(form)}(?![^\W_])"
             text = re.sub(alone, lambda _, shown=written[form]: shown, text)  # type: ignore[misc]
     return _USER_INFO.sub("***@", text) if "@" in text else text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Write a text in each way that leaves its letters and digits as they are."""
+    yield secret
+    yield str.__repr__(secret)[1:-1]
+    yield ascii(secret)[1:-1]
+    yield repr(secret.encode(errors="replace"))[2:-1]
+    for is_ascii in (True, False):
+        yield json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
+    for write, safe in ((quote, ""), (quote, "/"), (quote_plus, "")):
+        quoted = write(secret, safe, errors="replace")
+        yield quoted
+        yield _ESCAPED.sub(lambda match: match[0].lower(), quoted)
+
+
+def encoded(text: str) -> tuple[str, str]:
+    """Write a text in base64, for files and for URLs, without what fills it up."""
+    raw = text.encode(errors="replace")
+    return b64encode(raw).decode().rstrip("="), urlsafe_b64encode(raw).decode().rstrip("=")

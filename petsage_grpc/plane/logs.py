@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from petsage_grpc.core.check import Check
-from petsage_grpc.core.text import redact
+from petsage_grpc.core.text import encoded, redact
 
 __all__ = ["LogPipeline", "Redactor"]
 
@@ -60,7 +60,7 @@ class Redactor:
     def __init__(self, checks: Iterable[Check]) -> None:
         self._checks = list(checks)
         self._seen: tuple[int, ...] = ()
-        self._secrets: dict[str, tuple[list[str], str]] = {}
+        self._secrets: dict[str, tuple[list[str], tuple[str, str], str]] = {}
 
     def add(self, check: Check) -> None:
         """Replace what one more check hides."""
@@ -71,19 +71,21 @@ class Redactor:
         seen = tuple(len(check.secrets) for check in self._checks)
         if seen != self._seen:
             secrets = {s: shown for check in self._checks for s, shown in check.secrets.items()}
-            self._secrets = {s: (_plain_parts(s), shown) for s, shown in secrets.items()}
+            self._secrets = {
+                s: (_plain_parts(s), encoded(s), shown) for s, shown in secrets.items()
+            }
             self._seen = seen
         # Of a thousand checks' secrets hardly one is in a line: what can not be is not looked for.
         near = {
             secret: shown
-            for secret, (parts, shown) in self._secrets.items()
-            if all(part in text for part in parts)
+            for secret, (parts, (standard, for_urls), shown) in self._secrets.items()
+            if all(part in text for part in parts) or standard in text or for_urls in text
         }
         return redact(text, near)
 
 
 def _plain_parts(secret: str) -> list[str]:
-    """Find the parts of a text that every way of writing it leaves as they are, longest first."""
+    """Find the parts that every way of writing a text leaves, but base64; longest first."""
     return sorted(re.findall(r"[A-Za-z0-9]+", secret), key=len, reverse=True)
 
 

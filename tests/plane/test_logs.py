@@ -1,9 +1,12 @@
 """The service's own log: it never blocks who writes, and no line of it holds a secret."""
 
 import io
+import json
 import logging
 import os
+import re
 import threading
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
@@ -135,11 +138,18 @@ def test_another_redactor_can_take_over() -> None:
     assert "LOUD" in stream.getvalue()
 
 
-@pytest.mark.parametrize("secret", ["ünïcödé", "§$%&/()", "a" * 4, "x,y;z", "{'a': 1}"])
+@pytest.mark.parametrize(
+    "secret", ["ünïcödé", "§$%&/()", "a" * 4, "x,y;z", "{'a': 1}", 'p@ss/"w\\ö\n?~']
+)
 def test_a_secret_of_whatever_characters_is_found_however_it_is_written(secret: str) -> None:
     redact = Redactor([Secretive(secret)])
-    for written in (secret, repr(secret), quote(secret, safe=""), quote_plus(secret)):
-        assert redact(f"<{written}>") in ("<***>", "<'***'>", '<"***">')
+    percent = quote(secret, safe=""), quote(secret), quote_plus(secret)
+    base64 = b64encode(secret.encode()).decode(), urlsafe_b64encode(secret.encode()).decode()
+    json_ = json.dumps(secret), json.dumps(secret, ensure_ascii=False)
+    lower = [re.sub("%..", lambda match: match[0].lower(), written) for written in percent]
+    texts = repr(secret), ascii(secret), repr(secret.encode())
+    for written in (secret, *percent, *lower, *base64, *json_, *texts):
+        assert re.sub("[b'\"=]", "", redact(f"<{written}>")) == "<***>", written
 
 
 def test_of_a_thousand_secrets_only_those_that_may_be_in_a_line_are_looked_for(
