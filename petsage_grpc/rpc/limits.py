@@ -42,7 +42,8 @@ def server_options(settings: Settings, max_message_size: int) -> list[tuple[str,
         ("grpc.max_metadata_size", header_size),
         ("grpc.absolute_max_metadata_size", header_size),
         ("grpc.max_concurrent_streams", min(settings.max_concurrent_streams, _MOST)),
-        ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _MOST)),
+        # grpc ends the process when it is not less than the most that there can be.
+        ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _MOST - 1)),
         # Without these, calls beyond a thousand that arrive at once are cancelled.
         ("grpc.server.max_pending_requests", pending),
         ("grpc.server.max_pending_requests_hard_limit", pending),

@@ -21,6 +21,7 @@ from petsage_grpc.rpc._requests import peer_of
 from petsage_grpc.rpc.health import _STAY
 from petsage_grpc.rpc.limits import Limit, Refusals
 from petsage_grpc.rpc.reflection import MAX_CALLS, MAX_CALLS_PER_PEER, reflection_handlers
+from tests.processes import python
 from tests.rpc.conftest import SERVING
 from tests.rpc.limited import OTHER, WATCH, Caller, codes_of_a_crowd, limited
 
@@ -345,3 +346,13 @@ def test_a_limit_is_told_at_once_and_then_once_a_minute_with_what_came_meanwhile
             "refused 1 names, the last of 10.0.0.8: max_name_length = 9",
         ]
     assert refusals.counts() == {"max_watchers": 1237, "max_name_length": 1}
+
+
+def test_more_connections_than_grpc_can_count_end_nothing() -> None:
+    ended = python(
+        "from petsage_grpc import HealthPlane\n"
+        "given = {'listen': '127.0.0.1:0', 'checks': {}, 'max_connections': 3_000_000_000}\n"
+        "with HealthPlane.from_settings(**given) as plane:\n"
+        "    print(plane.address)\n"
+    )
+    assert (ended.returncode, ended.stdout.count(":")) == (0, 1), ended.stderr
