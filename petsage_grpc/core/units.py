@@ -12,15 +12,17 @@ Size = NewType("Size", int)
 """Bytes."""
 
 _DURATION_UNITS = {
-    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+    "ns": (1, 1e9), "us": (1, 1e6), "µs": (1, 1e6), "μs": (1, 1e6), "ms": (1, 1e3),
+    "s": (1, 1), "m": (60, 1), "h": (3600, 1),
 }  # fmt: skip
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+"""How many of so many parts of a second each is: 1e-6 would not be the same as 1 / 1e6."""
+_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _SIZE_UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("iB", 1024), ("B", 1000))
 }
-_SIZE = re.compile(r"(\d+(?:\.\d*)?) ?([KMGT]?i?B|)")
+_SIZE = re.compile(r"(\d+(?:\.\d*)?) ?([KMGT]?i?B|)", re.ASCII)
 
 
 def parse_duration(text: str) -> Duration:
@@ -32,7 +34,8 @@ def parse_duration(text: str) -> Duration:
         return Duration(0.0)
     seconds, end = 0.0, 0
     while match := _DURATION_PART.match(text, end):
-        seconds += float(match[1]) * _DURATION_UNITS[match[2]]
+        times, parts = _DURATION_UNITS[match[2]]
+        seconds += float(match[1]) * times / parts
         end = match.end()
     if end == 0 or end != len(text):
         raise ValueError(f'{text!r} is not a duration: write it like "500ms", "10s" or "1m30s"')

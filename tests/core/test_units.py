@@ -9,14 +9,17 @@ from petsage_grpc.core.units import format_duration, parse_duration, parse_size
     ("text", "seconds"),
     [
         ("10s", 10), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("1m30s", 90), ("1.5h", 5400),
-        (".5s", 0.5), ("0", 0), ("0s", 0), ("100us", 1e-4), ("100µs", 1e-4), ("1h2m3.5s", 3723.5),
+        (".5s", 0.5), ("0", 0), ("0s", 0), ("100us", 1e-4), ("100µs", 1e-4), ("200us", 0.0002),
+        ("1h2m3.5s", 3723.5),
     ],
 )  # fmt: skip
 def test_a_duration_is_read(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
+    assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1 s", "1d", "1s ", "1s2", "ten", "1e3s"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "s", "-1s", "1 s", "1d", "1s ", "1s2", "ten", "1e3s", "٣s"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration: write it like"):
         parse_duration(text)
