@@ -182,7 +182,7 @@ def test_no_connection_exits_2_within_the_timeout_and_says_why(
 
     line = f'timeout: failed to connect service "{address}" within 300ms: {reason}'
     assert outcome == Outcome(2, [line])
-    assert took < 0.3 + 0.2
+    assert took < 5, "it has not to hang; how long it takes on a shared machine nobody knows"
 
 
 @pytest.mark.parametrize("place", ["unix", "[::1]:0"])
