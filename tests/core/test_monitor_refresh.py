@@ -6,6 +6,7 @@ import pytest
 
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Health, Verdict
+from petsage_grpc.core.units import Duration
 from tests.conftest import ManualClock, settle
 from tests.core.conftest import BenchMaker
 
@@ -46,7 +47,9 @@ async def test_refresh_of_some_checks_leaves_the_others_alone(
 
 
 async def test_ten_thousand_callers_share_one_run(bench_of: BenchMaker, clock: ManualClock) -> None:
-    bench = bench_of(it=Policy(timeout=60.0))  # so many take a while on a machine that is shared
+    bench = bench_of(
+        it=Policy(timeout=Duration(60.0))
+    )  # so many take a while on a machine that is shared
     bench.monitor.start()
     await clock.advance(5)
     bench.check.gate = asyncio.Event()
