@@ -19,6 +19,7 @@ _LIBC: Final = ctypes.PyDLL(None)
 
 # Instructions of the classic packet filter, and where it finds what is not of the segment itself.
 _LOAD, _TO_X, _ADD_X, _ADD, _TIMES, _SHIFT, _RETURN = 0x20, 0x07, 0x0C, 0x04, 0x24, 0x74, 0x16
+_XOR_X = 0xAC
 _JUMP, _IF_EQUAL = 0x05, 0x15
 _PROTOCOL, _NETWORK, _IPV6 = 0xFFFFF000, 0xFFF00000, 0x86DD
 _IPV4_SOURCE, _IPV6_SOURCE = _NETWORK + 12, _NETWORK + 8
@@ -55,7 +56,8 @@ def _set(descriptor: int, option: int, value: bytes) -> bool:
 def _program() -> list[_Instruction]:
     """Make the filter that numbers the server: a hash of the address that nobody can foresee.
 
-    Each word of the address is multiplied by an odd number of its own that nobody knows.
+    Each word of the address is multiplied by an odd number of its own that nobody knows. That
+    leaves neighbours at equal steps, which may be small: so the sum is folded and multiplied again.
     """
     ipv6 = [_load(0), _times()]
     for word in (4, 8, 12):
@@ -67,6 +69,10 @@ def _program() -> list[_Instruction]:
         *ipv4,
         *ipv6,
         (_ADD, 0, 0, secrets.randbits(32)),
+        (_TO_X, 0, 0, 0),
+        (_SHIFT, 0, 0, 16),
+        (_XOR_X, 0, 0, 0),
+        _times(),
         (_SHIFT, 0, 0, 33 - LANES.bit_length()),
         (_RETURN, 0, 0, 0),
     ]

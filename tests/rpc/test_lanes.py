@@ -14,7 +14,7 @@ from petsage_grpc.errors import BindError
 from petsage_grpc.rpc import _lanes
 from petsage_grpc.rpc._channelz import calls_of, list_servers, traffic_of
 from petsage_grpc.rpc._grpc_log import keep_callers_out_of_the_log
-from petsage_grpc.rpc._lanes import LANES, SPARES
+from petsage_grpc.rpc._lanes import LANES, SPARES, steer
 from petsage_grpc.settings import Settings
 from tests.hostile.attacks import attack
 from tests.hostile.raw import ATTACKER, Field, wrong_path
@@ -53,6 +53,38 @@ async def test_all_connections_of_an_address_meet_one_server_and_addresses_diffe
         used = Counter(server for (server,) in lanes.values())
         assert len(used) > LANES / 2
         assert max(used.values()) < len(PEERS) / 2
+
+
+@pytest.mark.parametrize("neighbours", [PEERS, [f"127.{number}.0.1" for number in range(40)]])
+def test_neighbours_do_not_share_a_few_servers(neighbours: list[str]) -> None:
+    for _ in range(50):
+        with contextlib.ExitStack() as stack:
+            listeners = [stack.enter_context(socket.socket()) for _ in range(LANES)]
+            port = 0
+            for listener in listeners:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.setblocking(False)
+                listener.bind(("127.0.0.1", port))
+                listener.listen(len(neighbours))
+                port = listener.getsockname()[1]
+            assert steer([listener.fileno() for listener in listeners])
+            for peer in neighbours:
+                caller = stack.enter_context(socket.socket())
+                caller.bind((peer, 0))
+                caller.connect(("127.0.0.1", port))
+            used = [count for listener in listeners if (count := _count_accepted(listener))]
+            assert sum(used) == len(neighbours)
+            assert len(used) > LANES / 2
+            assert max(used) < len(neighbours) / 2
+
+
+def _count_accepted(listener: socket.socket) -> int:
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
 
 
 async def test_ipv6_addresses_are_steered_too() -> None:
