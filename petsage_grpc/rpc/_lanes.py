@@ -57,7 +57,7 @@ def _program() -> list[_Instruction]:
     """Make the filter that numbers the server: a hash of the address that nobody can foresee.
 
     Each word of the address is multiplied by an odd number of its own that nobody knows. That
-    leaves neighbours at equal steps, which may be small: so the sum is folded and multiplied again.
+    leaves neighbours at equal steps, which may be small: so the sum is folded and multiplied twice.
     """
     ipv6 = [_load(0), _times()]
     for word in (4, 8, 12):
@@ -69,9 +69,9 @@ def _program() -> list[_Instruction]:
         *ipv4,
         *ipv6,
         (_ADD, 0, 0, secrets.randbits(32)),
-        (_TO_X, 0, 0, 0),
-        (_SHIFT, 0, 0, 16),
-        (_XOR_X, 0, 0, 0),
+        *_fold(),
+        _times(),
+        *_fold(),
         _times(),
         (_SHIFT, 0, 0, 33 - LANES.bit_length()),
         (_RETURN, 0, 0, 0),
@@ -80,6 +80,10 @@ def _program() -> list[_Instruction]:
 
 def _load(word: int) -> _Instruction:
     return (_LOAD, 0, 0, _IPV6_SOURCE + word)
+
+
+def _fold() -> list[_Instruction]:
+    return [(_TO_X, 0, 0, 0), (_SHIFT, 0, 0, 16), (_XOR_X, 0, 0, 0)]
 
 
 def _times() -> _Instruction:
