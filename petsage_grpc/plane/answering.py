@@ -29,7 +29,7 @@ class Answering:
         self._put = put
         self._checks: dict[str, tuple[Check, float]] = {}
         self._free: dict[str, asyncio.Lock] = {}
-        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, asyncio.Task[str]] = {}
 
     def add(self, name: str, check: Check, timeout: float) -> None:
         """Take in a check.
@@ -50,6 +50,7 @@ class Answering:
                 task.cancel()
         elif name in self._checks:
             task = asyncio.get_running_loop().create_task(self._answer(name, run))
+            task.add_done_callback(partial(self._tell_end, name, run))
             self._runs[name] = task
 
     def abandon(self) -> None:
@@ -68,15 +69,16 @@ class Answering:
     def _is_idle(self, name: str) -> bool:
         return not self._free[name].locked()
 
-    async def _answer(self, name: str, run: int) -> None:
-        """Run a check, once its last run has ended, and say how it went."""
+    async def _answer(self, name: str, run: int) -> str:
+        """Run a check, once its last run has ended; return what was wrong."""
         check, timeout = self._checks[name]
-        wrong = "cancelled"
-        try:
-            async with self._free[name]:
-                wrong = await self._run(name, check, run, timeout)
-        finally:
-            self._put(("ended", name), ("ended", name, run, wrong))
+        async with self._free[name]:
+            return await self._run(name, check, run, timeout)
+
+    def _tell_end(self, name: str, run: int, task: asyncio.Task[str]) -> None:
+        """Say how a run went, also one that was cancelled before its first step."""
+        wrong = "cancelled" if task.cancelled() else task.result()
+        self._put(("ended", name), ("ended", name, run, wrong))
 
     async def _run(self, name: str, check: Check, run: int, limit: float) -> str:
         def tell(*, waiting: bool) -> None:

@@ -106,7 +106,8 @@ class _Child:
             await service.stop(_LAST_WORDS)
         else:
             await service.stop(grace)
-            self.link.close()
+            if self.link is not None:  # the application may be gone by now
+                self.link.close()
 
     def redact(self, text: str) -> str:
         """Replace what the checks hide in a text."""

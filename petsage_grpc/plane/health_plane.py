@@ -132,7 +132,7 @@ class HealthPlane(EmbeddedPlane[Host]):
             raise
 
     def stop(self, grace: float = 1.0) -> None:
-        """Tell the watchers that nothing serves any more, and stop; a second time does nothing.
+        """End the watches with UNAVAILABLE, and stop; a second time does nothing.
 
         While it starts, be it on this thread, it has that start end with PlaneError.
 
@@ -143,14 +143,18 @@ class HealthPlane(EmbeddedPlane[Host]):
             self._stop_asked = True
         if self._is_on_its_thread():
             self._stop_aside(grace)
-            return
+        else:
+            self._stop_life(grace)
+
+    def _stop_life(self, grace: float, only: Host | None = None) -> None:
+        """Stop what runs, if it is this life: another may have begun since that was asked for."""
         with self._life:
             with self._lock:
-                if self._starting:  # this is a signal handler in the midst of it
+                host = self._host
+                # While it starts, this is a signal handler in the midst of it.
+                if self._starting or host is None or only not in (None, host):
                     return
-                host, self._host = self._host, None
-                if host is None:
-                    return
+                self._host = None
                 self._left = _STOPPED
                 _running.discard(self)
             _end(host, grace)
@@ -161,8 +165,9 @@ class HealthPlane(EmbeddedPlane[Host]):
 
     def _stop_aside(self, grace: float) -> None:
         if self._stopper is None or not self._stopper.is_alive():
+            life = grace, self._hosting
             self._stopper = threading.Thread(
-                target=self.stop, args=(grace,), name="petsage stop", daemon=True
+                target=self._stop_life, args=life, name="petsage stop", daemon=True
             )
             self._stopper.start()
 
@@ -209,8 +214,8 @@ _running: set[HealthPlane] = set()
 
 def _stop_all() -> None:
     """End what still runs when the interpreter does: no thread may be in grpc's core then."""
-    for plane in [*_running]:
-        plane.stop(0.0)
+    for plane in [*_planes]:
+        plane.stop(0.0)  # it waits for one that a check has asked for
 
 
 def _forked() -> None:

@@ -21,7 +21,7 @@ class SwitchInterval:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a loop that is collected meanwhile gives back
         self._wanted: list[float] = []
         self._before = self._set = 0.0
 
@@ -42,7 +42,7 @@ class SwitchInterval:
 
     def abandon(self) -> None:
         """Take all wishes back in a child that was forked: no plane runs there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wanted.clear()
         self._apply()
 

@@ -133,7 +133,7 @@ def raise_file_limit(max_connections: int) -> None:
     wanted = max_connections + _OTHERS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, OverflowError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
             soft = granted
         if soft < wanted:

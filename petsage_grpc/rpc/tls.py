@@ -147,6 +147,8 @@ class Certificates:
                 if repr(error) != told:
                     _log.exception("TLS: the files can not be looked at")
                 told = repr(error)
+            else:
+                told = ""
 
     def _take(self, loaded: _InUse) -> None:
         """Use this from now on, unless clients would refuse it, and not what is in use."""

@@ -1,5 +1,6 @@
 """A plane is started and stopped by anybody at any moment: no hang, and nothing left behind."""
 
+import asyncio
 import contextlib
 import gc
 import signal
@@ -353,6 +354,31 @@ def test_a_check_may_stop_it_while_it_starts_and_while_others_stop_it(
             stopped.result(PATIENCE)
     assert eventually(lambda: not plane_threads())
     assert "left behind" not in caplog.text
+
+
+def test_a_stop_by_a_check_does_not_end_a_life_that_begins_after_it() -> None:
+    plane, running, stopped = make(), threading.Event(), threading.Event()
+
+    @plane.check("stopper", interval=0.01, timeout=60)
+    async def stop_when_cancelled() -> None:
+        running.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            if not stopped.is_set():
+                plane.stop(0.0)
+                stopped.set()
+
+    plane.start()
+    assert running.wait(PATIENCE)
+    with plane._life:  # the stop that the check asks for waits meanwhile
+        plane.stop(0.1)
+        assert stopped.wait(PATIENCE)
+        plane.start()
+    assert plane._stopper is not None
+    plane._stopper.join(PATIENCE)
+    assert plane.address
+    plane.stop()
 
 
 def test_a_check_that_would_start_it_again_hears_that_it_runs() -> None:

@@ -38,9 +38,8 @@ code = (
     "import sys, grpc\\n"
     "from grpc_health.v1 import health_pb2, health_pb2_grpc\\n"
     "stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(sys.argv[1]))\\n"
-    "watch = stub.Watch(health_pb2.HealthCheckRequest())\\n"
-    "print(next(watch).status, flush=True)\\n"
-    "watch.code()"
+    "for answer in stub.Watch(health_pb2.HealthCheckRequest()):\\n"
+    "    print(answer.status, flush=True)"
 )
 watching = [sys.executable, "-c", code, plane.address]
 quiet = subprocess.DEVNULL
@@ -84,6 +83,11 @@ assert watcher.stdout.readline() == b"1\\n"
         ),
         pytest.param(
             "threading.Thread(target=plane.start).start()", 0, "", id="started on a thread",
+        ),
+        pytest.param(
+            WATCHED + "plane.check('ends-it', gates=[])(lambda: plane.stop(3.0))\n"
+            "assert watcher.stdout.readline() == b''  # it is stopping",
+            0, "", id="stopped by a check",
         ),
     ],
 )  # fmt: skip

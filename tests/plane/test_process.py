@@ -337,3 +337,20 @@ def test_an_async_check_that_blocks_is_no_reason_to_restart_the_application() ->
         while not let_go.is_set():
             assert client.check("liveness") == SERVING
         lost.join()
+
+
+def test_a_run_that_is_given_up_before_it_began_is_over(plane: HealthPlane, client: Asking) -> None:
+    blocked, free = threading.Event(), threading.Event()
+
+    @plane.check("quick", timeout=0.2, fall=1, rise=1, **QUICK)
+    async def quick() -> None: ...
+
+    @plane.check("slow", timeout=0.2, gates=[], interval=60)
+    async def blocks_the_loop() -> None:
+        blocked.set()
+        free.wait(PATIENCE)
+
+    assert blocked.wait(PATIENCE)
+    client.becomes(NOT_SERVING)
+    free.set()
+    client.becomes(SERVING)

@@ -251,3 +251,20 @@ async def test_a_service_that_has_ended_leaves_no_thread(secret: Secret) -> None
     async with Service(settings(secret)):
         pass
     assert "petsage tls" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_error_that_nobody_foresaw_is_told_each_time_it_begins(
+    secret: Secret, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(settings(secret))
+    looks = iter([False, False, True, False])
+
+    def look() -> None:
+        if not next(looks):
+            raise RuntimeError("odd")
+
+    left = iter([False] * 4)
+    monkeypatch.setattr(certificates, "look", look)
+    monkeypatch.setattr(certificates._over, "wait", lambda _: next(left, True))
+    certificates._run()
+    assert caplog.text.count("the files can not be looked at") == 2
