@@ -2,12 +2,12 @@
 
 import json
 import re
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["encoded", "plain", "printable", "redact", "some", "utf8"]
+__all__ = ["forms", "plain", "printable", "redact", "replace", "some", "utf8"]
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
 """The user and the password in a URL, whoever wrote it."""
@@ -16,6 +16,11 @@ _ESCAPED: Final = re.compile("%[0-9A-F]{2}")
 
 _WORD: Final = 4
 """Characters up to which a secret is replaced only where it stands alone: text stays readable."""
+
+_SHORTEST_PART: Final = 8
+"""Characters from which a part of base64 is taken for the secret within."""
+_FOR_URLS: Final = str.maketrans("+/", "-_")
+_REPRS: Final = (repr, ascii)
 
 
 _MOST_NAMED: Final = 10
@@ -71,11 +76,13 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
         text: what is to be shown.
         secrets: what must not be, and what is shown in its place.
     """
-    written = {
-        form: shown
-        for secret, shown in secrets.items()
-        for form in (*_forms(secret), *encoded(secret))
-    }
+    return replace(
+        text, {form: shown for secret, shown in secrets.items() for form in forms(secret)}
+    )
+
+
+def replace(text: str, written: Mapping[str, str]) -> str:
+    """Replace in a text what stands there just so, the longest first, and the user in any URL."""
     for form in sorted(written, key=len, reverse=True):
         if len(form) > _WORD:
             text = text.replace(form, written[form])
@@ -85,21 +92,32 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     return _USER_INFO.sub("***@", text) if "@" in text else text
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Write a text in each way that leaves its letters and digits as they are."""
-    yield secret
-    yield str.__repr__(secret)[1:-1]
-    yield ascii(secret)[1:-1]
-    yield repr(secret.encode(errors="replace"))[2:-1]
-    for is_ascii in (True, False):
-        yield json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
+def forms(secret: str) -> set[str]:
+    """Say how a text may be written within others."""
+    secret = str.__str__(secret)
+    raw = secret.encode(errors="surrogatepass")
+    found = {secret, *_quoted(raw), *_base64(raw)}
+    for quote_mark in ("", '"'):  # with both kinds in it, a repr escapes one
+        found.update(write(quote_mark + secret)[1 + len(quote_mark) : -1] for write in _REPRS)
+        found.add(repr(quote_mark.encode() + raw)[2 + len(quote_mark) : -1])
+    found.update(json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    return found
+
+
+def _quoted(raw: bytes) -> Iterator[str]:
     for write, safe in ((quote, ""), (quote, "/"), (quote_plus, "")):
-        quoted = write(secret, safe, errors="replace")
+        quoted = write(raw, safe)
         yield quoted
         yield _ESCAPED.sub(lambda match: match[0].lower(), quoted)
 
 
-def encoded(text: str) -> tuple[str, str]:
-    """Write a text in base64, for files and for URLs, without what fills it up."""
-    raw = text.encode(errors="replace")
-    return b64encode(raw).decode().rstrip("="), urlsafe_b64encode(raw).decode().rstrip("=")
+def _base64(raw: bytes) -> Iterator[str]:
+    """Write bytes in base64 as they stand alone, and behind and before others."""
+    for before, mixed in enumerate((0, 2, 3)):  # bytes, and the characters that hold part of them
+        written = b64encode(bytes(before) + raw).decode()
+        whole = written.rstrip("=")[mixed:]
+        inner = whole if written[-1] != "=" else whole[:-1]
+        for form in (whole, inner):
+            if (form == whole and not before) or len(form) >= _SHORTEST_PART:
+                yield form
+                yield form.translate(_FOR_URLS)

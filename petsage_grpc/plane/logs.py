@@ -3,7 +3,6 @@
 import logging
 import logging.handlers
 import queue
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from petsage_grpc.core.check import Check
-from petsage_grpc.core.text import encoded, redact
+from petsage_grpc.core.text import forms, replace
 
 __all__ = ["LogPipeline", "Redactor"]
 
@@ -60,7 +59,7 @@ class Redactor:
     def __init__(self, checks: Iterable[Check]) -> None:
         self._checks = list(checks)
         self._seen: tuple[int, ...] = ()
-        self._secrets: dict[str, tuple[list[str], tuple[str, str], str]] = {}
+        self._written: dict[str, str] = {}
 
     def add(self, check: Check) -> None:
         """Replace what one more check hides."""
@@ -71,22 +70,9 @@ class Redactor:
         seen = tuple(len(check.secrets) for check in self._checks)
         if seen != self._seen:
             secrets = {s: shown for check in self._checks for s, shown in check.secrets.items()}
-            self._secrets = {
-                s: (_plain_parts(s), encoded(s), shown) for s, shown in secrets.items()
-            }
+            self._written = {form: shown for s, shown in secrets.items() for form in forms(s)}
             self._seen = seen
-        # Of a thousand checks' secrets hardly one is in a line: what can not be is not looked for.
-        near = {
-            secret: shown
-            for secret, (parts, (standard, for_urls), shown) in self._secrets.items()
-            if all(part in text for part in parts) or standard in text or for_urls in text
-        }
-        return redact(text, near)
-
-
-def _plain_parts(secret: str) -> list[str]:
-    """Find the parts that every way of writing a text leaves, but base64; longest first."""
-    return sorted(re.findall(r"[A-Za-z0-9]+", secret), key=len, reverse=True)
+        return replace(text, {form: to for form, to in self._written.items() if form in text})
 
 
 class LogPipeline:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+import re
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Mapping
@@ -24,6 +25,8 @@ _LOOK_EVERY: Final = 1.0
 """Seconds after which the files are read again."""
 _NAMES: Final = ("x509_subject_alternative_name", "x509_common_name")
 _CERTIFICATE: Final = "x509_pem_cert"
+_TEXT: Final = rb"[\x0c\x12-\x16\x1a-\x1c\x1e\x81\x82\x86](?:[\x01-\x7f]|\x81.|\x82..)"
+"""How a text begins in DER: its kind, and its length."""
 
 _log = logging.getLogger("petsage_grpc.access")
 
@@ -189,8 +192,8 @@ def _goes_on(name: bytes, certificate: bytes) -> bool:
     text, der = name.decode(), ssl.PEM_cert_to_DER_cert(certificate.decode())
     # What comes after a name in DER is a tag, and none is zero.
     return any(
-        text.encode(code) + zero in der
-        for code, zero in (("utf-8", b"\0"), ("utf-16-be", b"\0\0"), ("utf-32-be", b"\0\0\0\0"))
+        re.search(_TEXT + re.escape((text + "\0").encode(code, "ignore")), der, re.DOTALL)
+        for code in ("utf-8", "latin-1", "utf-16-be", "utf-32-be")
     )
 
 

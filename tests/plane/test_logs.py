@@ -7,13 +7,13 @@ import os
 import re
 import threading
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from petsage_grpc.core.check import Check
-from petsage_grpc.core.text import redact
+from petsage_grpc.core.text import forms, redact
 from petsage_grpc.plane.logs import LogPipeline, Redactor
 from petsage_grpc.settings_references import Text
 
@@ -152,20 +152,39 @@ def test_a_secret_of_whatever_characters_is_found_however_it_is_written(secret: 
         assert re.sub("[b'\"=]", "", redact(f"<{written}>")) == "<***>", written
 
 
-def test_of_a_thousand_secrets_only_those_that_may_be_in_a_line_are_looked_for(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("secret", ["ab'cd-secret", "it's\n", 'x"y', "plain-secret"])
+@pytest.mark.parametrize("write", [repr, ascii, lambda text: repr(text.encode())])
+def test_a_secret_within_a_longer_text_is_found_in_its_repr(
+    secret: str, write: Callable[[str], str]
 ) -> None:
+    for before in ("", "'", '"', "'\""):
+        assert "<***>" in Redactor([Secretive(secret)])(write(f"{before}<{secret}>"))
+
+
+@pytest.mark.parametrize("user", ["", "a", "ab", "abc", "somebody"])
+def test_a_password_of_basic_authentication_is_found(user: str) -> None:
+    secret = "hunter2-hunter2"
+    sent = b64encode(f"{user}:{secret}".encode()).decode()
+    told = Redactor([Secretive(secret)])(f"authorization: Basic {sent}")
+    assert "***" in told
+    assert len(told) < len("authorization: Basic ") + len(user) * 4 / 3 + 10
+
+
+def test_a_secret_that_is_no_text_hides_nothing_else() -> None:
+    assert Redactor([Secretive("\udcff")])("is it ok ? yes") == "is it ok ? yes"
+
+
+def test_how_a_secret_may_be_written_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[str] = []
+
+    def spy(secret: str) -> set[str]:
+        worked_out.append(secret)
+        return forms(secret)
+
+    monkeypatch.setattr("petsage_grpc.plane.logs.forms", spy)
     secrets = [f"postgresql://user:secret-{n:04}@db/{n:04}" for n in range(1_000)]
-    hide = Redactor([Secretive(secret) for secret in secrets])
-    looked_for: list[str] = []
-
-    def spy(text: str, secrets: Mapping[str, str]) -> str:
-        looked_for.extend(secrets)
-        return redact(text, secrets)
-
-    monkeypatch.setattr("petsage_grpc.plane.logs.redact", spy)
+    hide = Redactor([Secretive(*secrets)])
     line = "check db-17 is failing, was passing: postgresql://db17.example:5432 refused it"
     assert hide(line) == line
-    assert not looked_for
     assert hide(f"{line}: {secrets[17]}") == f"{line}: ***"
-    assert looked_for == [secrets[17]]
+    assert worked_out == secrets

@@ -93,6 +93,7 @@ def signed(
         .not_valid_before(issuer.not_valid_before_utc)
         .not_valid_after(issuer.not_valid_after_utc)
         .add_extension(x509.SubjectAlternativeName([name]), True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .sign(by, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -110,10 +111,12 @@ async def test_a_name_that_goes_on_after_a_zero_is_another_name(
     tmp_path: Path, authority: trustme.CA
 ) -> None:
     cut, evil = "client.example\0.evil.example", x509.DNSName("evil.example")
-    async with mounted(authority, tmp_path, client_names=["client.example"]) as address:
+    async with mounted(authority, tmp_path, client_names=["client.example", "0"]) as address:
         for client, admitted in (
             (signed(authority, x509.DNSName("client.example")), True),
             (signed(authority, evil, "client.example"), True),
+            (signed(authority, evil, "0"), True),
+            (signed(authority, evil, "0\0"), False),
             (signed(authority, x509.DNSName(cut)), False),
             (signed(authority, evil, cut), False),
         ):
