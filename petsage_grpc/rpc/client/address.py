@@ -52,7 +52,8 @@ def parse_address(text: str) -> Address:
     host, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
         raise AddressError(text, "the port is missing; write HOST:PORT")
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port[:9]) <= _LAST_PORT):
+    is_number = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
+    if not is_number or not 1 <= int(port) <= _LAST_PORT:
         raise AddressError(text, f'"{port}" is no port; it must be from 1 to {_LAST_PORT}')
     return Address(text, _parse_host(text, host), int(port))
 

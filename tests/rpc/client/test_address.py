@@ -46,6 +46,7 @@ def test_an_address_is_read(text: str, host: str, port: int, path: str, authorit
         ("localhost:65536", "from 1 to 65535"),
         ("localhost:99999999999999999999", "from 1 to 65535"),
         ("localhost:-1", "is no port"),
+        ("localhost:00000165536", "is no port"),
         ("localhost:http", "is no port"),
         ("localhost:\N{ARABIC-INDIC DIGIT ONE}", "is no port"),
         ("http://localhost:1", 'leave out "http://"'),
