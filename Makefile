@@ -15,9 +15,9 @@ help: ## list the commands
 serve: $(VENV)/.serve ## run the service on 127.0.0.1:50051 (SERVE="--listen ..." for options)
 	@PYTHONMALLOC=malloc GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0 $(BIN)/petsage-grpc serve $(SERVE)
 
-test: $(VENV)/.test ## run all tests (TEST="-k ..." for options of pytest)
-	@echo "running the tests"
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
+test: $(VENV)/.test ## run all tests but those of make faults (TEST="-k ..." for options of pytest)
+	@echo "running the tests; those of every kind of check x every real fault have a command: make faults"
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "not faults" $(TEST)
 
 demo: $(VENV)/.test ## hurt real dependencies of a running service, and show who sees it when
 	@PYTHONPATH=. $(BIN)/python tools/demo $(DEMO)

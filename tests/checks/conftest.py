@@ -19,6 +19,15 @@ from tests.nginx import MissingServerError, Nginx, nginx_program
 HOST = faults.HOST
 PATIENCE = 5.0
 """Seconds after which a run that should have ended hangs."""
+_SERVERS = ("database", "grpc", "http", "redis")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes minutes, for it has a command of its own: every such kind x every fault."""
+    folders = [Path(__file__).parent / kind for kind in _SERVERS]
+    for item in items:
+        if item.path.parent in folders:
+            item.add_marker(pytest.mark.faults)
 
 
 async def passes(check: Check) -> None:
