@@ -1,10 +1,10 @@
 """A synchronous gRPC server with a health plane beside it: a full pool delays no health answer."""
 
 import argparse
-import contextlib
 import logging
-import queue
+import select
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,9 +53,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
 
-    told: queue.SimpleQueue[int] = queue.SimpleQueue()  # a signal handler may put, it never waits
+    told, telling = socket.socketpair()  # who waits on a queue or an event may miss a signal
+    telling.settimeout(0)
+    signal.set_wakeup_fd(telling.fileno())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: told.put(number))
+        signal.signal(number, lambda *_: None)
 
     pool = ThreadPoolExecutor(WORKERS)
     server = grpc.server(pool, handlers=[CATS])
@@ -66,10 +68,9 @@ def main() -> None:
         server.start()
         log.info("health: listening on %s", plane.address)
         log.info("cats: listening on port %s", port)
-        told.get()
+        told.recv(1)
         plane.drain()  # those who send calls turn to others, and until then they are answered
-        with contextlib.suppress(queue.Empty):  # a second signal cuts it short
-            told.get(timeout=plane.settings.drain_delay)
+        select.select([told], [], [], plane.settings.drain_delay)  # a second signal cuts it short
         server.stop(plane.settings.grace - plane.settings.drain_delay).wait()
 
 

@@ -38,7 +38,10 @@ class HeartbeatCheck(PassiveCheck):
         It writes the time to memory. Only while the monitor waits for it to turn a state, it also
         wakes the monitor.
         """
-        self._cell[0] = self._now()
+        now, before = self._now(), self._cell[0]
+        if 0.0 < before < now - self.max_silence:
+            self.lapsed = True
+        self._cell[0] = now
         if self.wanted:
             self._tell()
 

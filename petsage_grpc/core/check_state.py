@@ -1,5 +1,6 @@
 """The state machine of one check: results go in, a verdict comes out, and time can turn it."""
 
+import logging
 from collections import deque
 from dataclasses import dataclass
 
@@ -36,6 +37,12 @@ class Transition:
     """When, in seconds since 1970 (UTC)."""
     detail: str
     """Why, for the log and authorised callers alone; empty when it passes."""
+
+    def tell(self, log: logging.Logger, name: str, before: Verdict) -> None:
+        """Write it to a log: an error, unless the check passes now."""
+        level = logging.INFO if self.verdict is Verdict.PASSING else logging.ERROR
+        why = f": {self.detail}" if self.detail else ""
+        log.log(level, "check %s is %s, was %s%s", name, self.verdict.value, before.value, why)
 
 
 class CheckState:

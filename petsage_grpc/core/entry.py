@@ -24,6 +24,7 @@ class Entry:
     next_run: Timer | None = None
     next_at: float = float("inf")
     again: bool = False  # whether something was heard while a run was under way
+    telling: bool = False  # whether watchers are yet to be told of a silence
     staleness: Timer | None = None
 
     @property

@@ -16,7 +16,7 @@ from petsage_grpc.core.names import Names
 from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.report import Override, Report, make_report
-from petsage_grpc.core.runner import Runner, close_checks, show
+from petsage_grpc.core.runner import Runner, close_checks
 from petsage_grpc.core.status import Status, Verdict
 from petsage_grpc.core.words import Words
 
@@ -286,15 +286,13 @@ class Monitor:
         turned = state.note(self._clock.now(), self._clock.wall_time())
         if turned is not None:
             self.revision += 1
-            level = logging.INFO if turned.verdict is Verdict.PASSING else logging.ERROR
-            why = f": {turned.detail}" if turned.detail else ""
-            _log.log(
-                level, "check %s is %s, was %s%s",
-                entry.name, turned.verdict.value, before.value, why,
-            )  # fmt: skip
+            turned.tell(_log, entry.name, before)
             self._fold(entry.names)
         if isinstance(entry.check, PassiveCheck):
             entry.check.wanted = state.shown is not Verdict.PASSING or not state.settled
+            if turned is not None and turned.verdict is Verdict.STALE:
+                entry.telling = True  # this loop may have stood still, and what followed be here
+                self._clock.call_later(0.0, partial(self._told, entry, entry.check))
         if entry.staleness is None and state.shown is not Verdict.STALE:
             self._watch_staleness(entry)
 
@@ -325,13 +323,16 @@ class Monitor:
         entry.next_run = self._clock.call_later(delay, lambda: self._tick(entry))
 
     def _hear(self, entry: Entry, check: PassiveCheck) -> None:
-        """Take in the reports of a passive check."""
-        clock = self._clock
-        for said in () if self._stopped else check.news():
-            message = "reported as failing" if said.error else ""
-            detail = show(check, said.error)
-            wall_time = clock.wall_time() - (clock.now() - said.at)
-            self._observe(entry, Result(not said.error, said.at, wall_time, 0.0, message, detail))
+        """Take in the reports of a passive check, but not before watchers know of a silence."""
+        if check.lapsed and entry.state.verdict(self._clock.now()) is Verdict.STALE:
+            self._show(entry)
+        check.lapsed = False
+        for said in () if entry.telling or self._stopped else check.news():
+            self._observe(entry, said.as_result(check, self._clock))
+
+    def _told(self, entry: Entry, check: PassiveCheck) -> None:
+        entry.telling = False
+        self._hear(entry, check)
 
     def _catch_up(self, entries: Iterable[Entry]) -> None:
         """Take in what was reported and note what has gone stale, also where a timer is late."""

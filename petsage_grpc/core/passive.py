@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from petsage_grpc.core.check import Check
-from petsage_grpc.core.clock import boot_time
+from petsage_grpc.core.check_state import Result
+from petsage_grpc.core.clock import Clock, boot_time
 from petsage_grpc.core.runner import show
 from petsage_grpc.core.text import plain
 
@@ -26,6 +27,12 @@ class Said:
     """When, in seconds of the monitor's clock."""
     error: str
     """What is wrong; empty when all is well."""
+
+    def as_result(self, check: Check, clock: Clock) -> Result:
+        """Make it one of a check's results."""
+        wall_time = clock.wall_time() - (clock.now() - self.at)
+        message = "reported as failing" if self.error else ""
+        return Result(not self.error, self.at, wall_time, 0.0, message, show(check, self.error))
 
 
 def _tell_nobody() -> None:
@@ -52,6 +59,9 @@ class PassiveCheck(Check):
 
     newest: Said | None = None
     """The last report."""
+
+    lapsed: bool = False
+    """Whether too long a silence was broken that the monitor may not have noticed."""
 
     wanted: bool = True
     """Whether the monitor wants to hear of every report, for it may turn the state."""
@@ -91,7 +101,10 @@ class PassiveCheck(Check):
             error: what is wrong, in one line, or an exception; empty when all is well.
         """
         wrong = (show(self, plain(error)) or "failed") if error else ""
-        self.newest = said = Said(self._now(), wrong)
+        said, before = Said(self._now(), wrong), self.newest
+        if before is not None and said.at - before.at > self.max_silence:
+            self.lapsed = True
+        self.newest = said
         if wrong or self.wanted:
             self._waiting.append(said)
             self._tell()

@@ -95,6 +95,51 @@ async def test_silence_turns_it_also_when_no_timer_is_served(
     assert heart.statuses == DEAD
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_silence_in_which_the_plane_stood_still_too_is_told_when_it_is_over(
+    heart: Heart, clock: ManualClock, asked: bool
+) -> None:
+    heart.monitor.start()
+    for _ in range(3):  # it is settled then
+        heart.check.beat()
+        await clock.advance(0.1)
+    seen = []
+    with heart.names.watch("liveness") as watcher:
+        seen.append(await watcher.next())
+        for _ in range(2):
+            clock.jump(6)
+            for _ in range(2):
+                heart.check.beat()
+            if asked:  # before any timer is served
+                assert heart.statuses == DEAD
+            heart.check.beat()
+            following = asyncio.create_task(watcher.next())
+            await clock.advance(0)
+            seen += [await following, await watcher.next()]
+            assert heart.statuses == ALIVE
+            for _ in range(3):
+                heart.check.beat()
+                await clock.advance(0.1)
+    assert seen == [Status.SERVING, *(2 * [Status.NOT_SERVING, Status.SERVING])]
+    told = [turned.verdict for turned in heart.monitor.report().checks[0].history]
+    assert told == [Verdict.PASSING, *(2 * [Verdict.STALE, Verdict.PASSING])]
+    assert not heart.check.lapsed
+
+
+async def test_a_plane_that_stood_still_while_it_was_beaten_tells_of_no_silence(
+    heart: Heart, clock: ManualClock
+) -> None:
+    heart.monitor.start()
+    for _ in range(4):
+        heart.check.beat()
+        clock.jump(4)
+    assert heart.statuses == ALIVE
+    await clock.advance(0)
+    assert [turned.verdict for turned in heart.monitor.report().checks[0].history] == [
+        Verdict.PASSING
+    ]
+
+
 async def test_a_watcher_sees_silence_and_the_beat_after_it_and_nothing_between(
     heart: Heart, clock: ManualClock
 ) -> None:

@@ -1,6 +1,7 @@
 """Heartbeats as the application holds them: by hand, by its loop, through its pool, by a worker."""
 
 import asyncio
+import ctypes
 import itertools
 import threading
 from array import array
@@ -118,7 +119,7 @@ async def test_in_a_second_life_it_is_ready_with_the_next_beat(clock: ManualCloc
     await heart.monitor.stop()
     clock.jump(100)
     again = Heart(clock, check)
-    await settle()
+    await clock.advance(0)
     assert not again.ready
     check.beat()
     await settle()
@@ -251,6 +252,27 @@ def test_a_blocked_loop_is_seen_in_liveness_and_forgiven(plane: HealthPlane) -> 
         ended.set()
         running.join(PATIENCE)
         asking.becomes(Status.NOT_SERVING, "liveness")
+
+
+def test_a_held_interpreter_is_told_although_all_is_well_when_it_is_over(
+    plane: HealthPlane,
+) -> None:
+    beat, ended = plane.heartbeat("worker", max_silence=1.0), threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            beat()
+
+    beat()
+    running = threading.Thread(target=work, daemon=True)  # it may not hold up the end of a failure
+    running.start()
+    with Asking(plane.address) as asking, asking.watching("liveness") as statuses:
+        asking.becomes(Status.SERVING)
+        assert next(statuses) == Status.SERVING
+        ctypes.PyDLL(None).usleep(1_500_000)  # with the interpreter's lock
+        assert [next(statuses), next(statuses)] == [Status.NOT_SERVING, Status.SERVING]
+    ended.set()
+    running.join(PATIENCE)
 
 
 def test_one_that_fails_says_why_and_a_beat_mends_it(plane: HealthPlane) -> None:
