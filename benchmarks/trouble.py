@@ -39,6 +39,8 @@ class Wanted:
     none_missed: bool = False
     turns: bool = False
     """Whether liveness and readiness have to turn in time."""
+    turns_when_over: bool = False
+    """Whether they have to, but only when the trouble is over."""
     told: bool = False
     """Whether the watchers have to be told, before nobody answers any more."""
     refused: bool = False
@@ -56,6 +58,7 @@ class Wanted:
                 self.p99 is None or _p99(rounds) <= self.p99,
                 not self.none_missed or not any(taken.missed for taken in rounds),
                 not self.turns or all(at is not None and at <= bound for at in told),
+                not self.turns_when_over or all(_turns_when_over(taken) for taken in rounds),
                 not self.told or None not in told,
                 not self.refused or all(taken.refused for taken in rounds),
                 limit is None or all(_is_free(taken, limit) for taken in rounds),
@@ -68,11 +71,17 @@ class Wanted:
             "none missed" if self.none_missed else "",
             "" if self.p99 is None else f"p99 <= {self.p99:g} ms",
             f"turns <= {(trouble.turns_after or 0.0) + TOLERANCE:g} s" if self.turns else "",
+            f"turns <= {TOLERANCE:g} s after it" if self.turns_when_over else "",
             "NOT_SERVING" if self.told else "",
             "refused" if self.refused else "",
             "" if self.port_free is None else f"port free <= {self.port_free:g} s",
         ]
         return ", ".join(filter(None, words)) or "-"
+
+
+def _turns_when_over(taken: Taken) -> bool:
+    turned = taken.turned.values()
+    return all(at is not None and at <= taken.lasted + TOLERANCE for at in turned)
 
 
 def _is_free(taken: Taken, limit: float) -> bool:
@@ -206,7 +215,10 @@ _TROUBLES: Final = {
     Trouble(
         "one C call that holds the lock 5 s", "aio", trouble_run.hold, _HELD,
         turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=5,
-    ): {"process": Wanted(p99=5.0, none_missed=True, turns=True)},
+    ): {
+        "thread": Wanted(turns_when_over=True),
+        "process": Wanted(p99=5.0, none_missed=True, turns=True),
+    },
     Trouble(
         "SIGSTOP of the application, 5 s", "aio", trouble_run.freeze, _HELD,
         turns_after=_MAX_SILENCE, max_silence=_MAX_SILENCE, rounds=5,

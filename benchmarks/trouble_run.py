@@ -142,6 +142,8 @@ class Taken:
     """What each was told."""
     wrong: int
     """Probes that were told otherwise than it was."""
+    lasted: float
+    """Seconds until the trouble was over."""
     turned: dict[str, float | None]
     """Seconds until the watchers of a name were told; None where they were not."""
     late: float
@@ -179,6 +181,7 @@ class Taken:
             "calm": self.calm,
             "missed": self.missed,
             "wrong": self.wrong,
+            "lasted": json_number(self.lasted),
             "said": {said: self.said.count(said) for said in sorted(set(self.said))},
             "p50": json_number(statistics.median(self.taken)),
             "p99": json_number(self.p99),
@@ -316,6 +319,7 @@ def _read(seen: dict[str, Any], trouble: Trouble, span: Span, calm: Sequence[Sli
         taken=[took * 1e3 for took in taken],
         said=[said for _, _, said in probes],
         wrong=sum(_is_wrong(probe, trouble.turns_after, over - begun) for probe in probes),
+        lasted=over - begun,
         turned={name: _turned(sights, begun) for name, sights in seen["sights"].items()},
         late=p99(seen["late"][:sent]) * 1e3,
         refused=seen["probes"][-1][2] == "UNAVAILABLE",
