@@ -22,7 +22,6 @@ _SHORTEST_PART: Final = 8
 _FOR_URLS: Final = str.maketrans("+/", "-_")
 _REPRS: Final = (repr, ascii)
 
-
 _MOST_NAMED: Final = 10
 """Names that are named where there may be many."""
 

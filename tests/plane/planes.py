@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from petsage_grpc import HealthPlane
+from petsage_grpc.rpc import stubs
 from tests.plane.asking import Asking, Status
 from tests.processes import PATIENCE, clean_environment
 
@@ -48,6 +49,17 @@ with plane:
             os._exit(0)
 """
 """An application with a plane in a process of its own, which does what it is told."""
+
+
+def apart(**settings: Any) -> HealthPlane:
+    """Make a quiet plane in a process of its own."""
+    return HealthPlane.from_settings(isolation="process", **(QUIET | settings))
+
+
+def result_of(client: Asking, name: str) -> stubs.CheckResult:
+    """Ask for the result of one check."""
+    (result,) = client.smoke(checks=[name]).checks
+    return result
 
 
 @contextlib.contextmanager

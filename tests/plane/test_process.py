@@ -1,7 +1,6 @@
 """The plane in a process of its own: what the application says, does and runs reaches it."""
 
 import contextlib
-import datetime
 import logging
 import os
 import signal
@@ -13,30 +12,24 @@ from typing import Any
 
 import pytest
 
-from petsage_grpc import BindError, CheckFailedError, HealthPlane, SettingsError
+from petsage_grpc import BindError, HealthPlane, SettingsError
 from petsage_grpc.core.passive import PassiveCheck
-from petsage_grpc.rpc import stubs
 from tests.plane.asking import Asking
 from tests.plane.planes import (
     NOT_SERVING,
-    QUICK,
-    QUIET,
     SERVICE_UNKNOWN,
     SERVING,
+    apart,
     application,
     planes_of,
+    result_of,
     running,
 )
-from tests.processes import PATIENCE
-
-
-def make(**settings: Any) -> HealthPlane:
-    return HealthPlane.from_settings(isolation="process", **(QUIET | settings))
 
 
 @pytest.fixture
 def plane() -> HealthPlane:
-    return make()
+    return apart()
 
 
 @pytest.fixture
@@ -44,11 +37,6 @@ def client(plane: HealthPlane) -> Iterator[Asking]:
     with running(plane) as client:
         client.becomes(SERVING)
         yield client
-
-
-def result_of(client: Asking, name: str) -> stubs.CheckResult:
-    (result,) = client.smoke(checks=[name]).checks
-    return result
 
 
 def test_the_process_of_the_application_is_a_heartbeat_of_its_own(client: Asking) -> None:
@@ -129,7 +117,7 @@ def test_a_heartbeat_can_say_that_it_fails(plane: HealthPlane, client: Asking) -
 
 
 def test_a_heartbeat_of_the_settings_is_beaten_by_the_application() -> None:
-    plane = make(checks={"worker": {"kind": "heartbeat", "max_silence": 60, "fall": 1}})
+    plane = apart(checks={"worker": {"kind": "heartbeat", "max_silence": 60, "fall": 1}})
     beat = plane.heartbeat("worker")
     with running(plane) as client:
         assert client.check() == NOT_SERVING
@@ -154,81 +142,6 @@ def test_reports_of_the_application_are_heard(plane: HealthPlane, client: Asking
     client.becomes(SERVING)
 
 
-def test_functions_run_in_the_application(plane: HealthPlane, client: Asking) -> None:
-    ran: list[tuple[str, int]] = []
-    broken = threading.Event()
-
-    @plane.check("sync", **QUICK)
-    def sync() -> None:
-        ran.append(("sync", os.getpid()))
-        if broken.is_set():
-            raise CheckFailedError("the cache is cold")
-
-    @plane.check("async", **QUICK)
-    async def coroutine() -> None:
-        ran.append(("async", os.getpid()))
-
-    while {result.name for result in client.smoke().checks} < {"sync", "async"}:
-        pass  # it has not heard of both yet
-    client.becomes(SERVING)
-    assert set(ran) == {("sync", os.getpid()), ("async", os.getpid())}
-    broken.set()
-    client.becomes(NOT_SERVING)
-
-
-def test_why_a_function_fails_is_told() -> None:
-    plane = make(details="always")
-
-    @plane.check("cache", **QUICK)
-    def cache() -> None:
-        raise ValueError("it is\ncold")
-
-    with running(plane) as client:
-        client.becomes(SERVING, "liveness")
-        answer = client.smoke(checks=["cache"], max_age=datetime.timedelta())
-        assert answer.checks[0].detail == "ValueError: it is\\ncold"
-
-
-def test_a_function_that_hangs_is_not_started_again_until_it_returns() -> None:
-    plane = make(details="always")
-    let_go, began = threading.Event(), threading.Semaphore(0)
-    starts = []
-
-    @plane.check("cache", timeout=0.05, **QUICK)
-    def cache() -> None:
-        starts.append(1)
-        began.release()
-        let_go.wait(PATIENCE)
-
-    try:
-        with running(plane) as client:
-            assert began.acquire(timeout=PATIENCE)
-            while result_of(client, "cache").consecutive_failures < 3:
-                pass
-            assert len(starts) == 1
-            assert "while waiting for" in result_of(client, "cache").detail
-            let_go.set()
-            assert began.acquire(timeout=PATIENCE), "it is started again once it has returned"
-            client.becomes(SERVING)
-    finally:
-        let_go.set()
-
-
-def test_the_checks_that_look_at_the_application_run_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "myapp_pid.py").write_text("import os\ndef pid(): raise ValueError(os.getpid())\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    checks = {"log": {"kind": "log"}, "mine": {"kind": "python", "function": "myapp_pid:pid"}}
-    with running(make(checks=checks, details="always")) as client:
-        while not result_of(client, "mine").detail:
-            pass
-        assert result_of(client, "mine").detail == f"ValueError: {os.getpid()}"
-        logging.getLogger().setLevel(logging.INFO)
-        while result_of(client, "log").status != stubs.STATUS_OK:
-            client.smoke(checks=["log"], max_age=datetime.timedelta())
-
-
 def test_what_the_process_logs_reaches_the_handlers_of_the_application(
     plane: HealthPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,7 +156,7 @@ def test_what_the_process_logs_reaches_the_handlers_of_the_application(
 def test_a_taken_port_is_said_as_without_a_process(plane: HealthPlane) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        taken = make(listen=f"127.0.0.1:{port}")
+        taken = apart(listen=f"127.0.0.1:{port}")
         with pytest.raises(BindError, match=f"port {port} is taken"):
             taken.start()
     assert planes_of(os.getpid()) == []
@@ -252,7 +165,7 @@ def test_a_taken_port_is_said_as_without_a_process(plane: HealthPlane) -> None:
 
 
 def test_it_can_be_started_again() -> None:
-    plane = make()
+    plane = apart()
     for _ in range(2):
         with running(plane) as client:
             client.becomes(SERVING)
@@ -280,77 +193,20 @@ def test_a_setting_that_is_no_plain_value_is_refused() -> None:
     class Mine(dict[str, Any]):
         """Not to be found by its name."""
 
-    plane = make(checks=Mine())
+    plane = apart(checks=Mine())
     with pytest.raises(SettingsError, match="give plain values"):
         plane.start()
 
 
 def test_the_name_of_the_application_is_taken() -> None:
     with pytest.raises(SettingsError, match=r"checks\.application: .* name it otherwise"):
-        make(checks={"application": {"kind": "disk"}}).start()
-    with make() as plane, pytest.raises(SettingsError, match="application"):
+        apart(checks={"application": {"kind": "disk"}}).start()
+    with apart() as plane, pytest.raises(SettingsError, match="application"):
         plane.heartbeat("application")
 
 
 def test_secrets_stand_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = {"db": {"kind": "redis", "url": "redis://:hunter2-hunter2@127.0.0.1:1/0"}}
-    with running(make(checks=checks)):
+    with running(apart(checks=checks)):
         (child,) = planes_of(os.getpid())
         assert b"hunter2" not in Path(f"/proc/{child}/cmdline").read_bytes()
-
-
-def test_whatever_a_function_raises_is_told() -> None:
-    plane = make(details="always")
-
-    class Odd(BaseException):
-        """No Exception."""
-
-    @plane.check("sync", **QUICK)
-    def sync() -> None:
-        raise Odd("one")
-
-    @plane.check("async", **QUICK)
-    async def coroutine() -> None:
-        raise Odd("two")
-
-    with running(plane) as client:
-        answer = client.smoke(datetime.timedelta(), ["sync", "async"])
-        told = {result.name: result.detail for result in answer.checks}
-    assert told["async"] == "Odd: two"
-    assert "Odd" in told["sync"]
-
-
-def test_an_async_check_that_blocks_is_no_reason_to_restart_the_application() -> None:
-    plane = make(max_silence=0.5)
-    began, let_go = threading.Event(), threading.Event()
-
-    @plane.check("rude", gates=[], timeout=0.1)
-    async def rude() -> None:
-        began.set()
-        let_go.wait(PATIENCE)
-
-    with running(plane) as client:
-        client.becomes(SERVING, "liveness")
-        assert began.wait(PATIENCE)
-        lost = threading.Timer(1.0, let_go.set)  # twice the silence that would be a loss
-        lost.start()
-        while not let_go.is_set():
-            assert client.check("liveness") == SERVING
-        lost.join()
-
-
-def test_a_run_that_is_given_up_before_it_began_is_over(plane: HealthPlane, client: Asking) -> None:
-    blocked, free = threading.Event(), threading.Event()
-
-    @plane.check("quick", timeout=0.2, fall=1, rise=1, **QUICK)
-    async def quick() -> None: ...
-
-    @plane.check("slow", timeout=0.2, gates=[], interval=60)
-    async def blocks_the_loop() -> None:
-        blocked.set()
-        free.wait(PATIENCE)
-
-    assert blocked.wait(PATIENCE)
-    client.becomes(NOT_SERVING)
-    free.set()
-    client.becomes(SERVING)
