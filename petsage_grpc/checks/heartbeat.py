@@ -1,6 +1,5 @@
 """Knows whether a part of the application is alive: it beats, and fails when it falls silent."""
 
-from array import array
 from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -29,7 +28,7 @@ class HeartbeatCheck(PassiveCheck):
         """Refuse what can never pass."""
         if not 0 < self.max_silence < float("inf"):
             raise ValueError('max_silence must be longer than 0, and end: write it like "10s"')
-        self._cell: MutableSequence[float] = array("d", [0.0])
+        self._cell: MutableSequence[float] = [0.0]
         self._heard_beat = 0.0
 
     def beat(self) -> None:
@@ -38,10 +37,10 @@ class HeartbeatCheck(PassiveCheck):
         It writes the time to memory. Only while the monitor waits for it to turn a state, it also
         wakes the monitor.
         """
-        now, before = self._now(), self._cell[0]
-        if 0.0 < before < now - self.max_silence:
+        now, cell = self._now(), self._cell
+        if 0.0 < cell[0] < now - self.max_silence:
             self.lapsed = True
-        self._cell[0] = now
+        cell[0] = now
         if self.wanted:
             self._tell()
 
