@@ -96,6 +96,12 @@ class Observer:
         self.answers.append((begun, name, answer.status))
         return int(answer.status)
 
+    async def ask_on(self) -> None:
+        """Ask for every name again and again, for ever."""
+        while True:
+            await self.ask()
+            await asyncio.sleep(0.01)
+
     async def follow(self, name: str) -> None:
         """Watch a name, and again after each end, for ever."""
         request = health_pb2.HealthCheckRequest(service=name)
@@ -119,9 +125,10 @@ class Observer:
 
 @contextlib.asynccontextmanager
 async def observing(port: int) -> AsyncIterator[Observer]:
-    """Observe for the block, with watchers on each name."""
+    """Observe for the block, with calls for each name and watchers on each."""
     observer = Observer(port)
     followers = [asyncio.create_task(observer.follow(name)) for name in WANTED]
+    followers.append(asyncio.create_task(observer.ask_on()))
     try:
         yield observer
     finally:
@@ -138,20 +145,10 @@ async def kill_applications(times: int) -> None:
         port = free_port()
         async with observing(port) as observer:
             with application(port) as process:
-                end = time.monotonic() + random.uniform(0.0, 2.0)
-                while time.monotonic() < end:
-                    await observer.ask()
-                    await asyncio.sleep(0.01)
+                await asyncio.sleep(random.uniform(0.0, 2.0))
                 process.kill()
                 killed = time.monotonic()
-                while await asyncio.to_thread(planes_of, process.pid) or not can_bind(
-                    f"{HOST}:{port}"
-                ):
-                    if time.monotonic() - killed > GONE:
-                        raise SystemExit(f"FAILED: kill {number}: {planes_of(process.pid)} is left")
-                    await observer.ask()
-                    await asyncio.sleep(0.005)
-                slowest = max(slowest, time.monotonic() - killed)
+                slowest = max(slowest, await _wait_until_gone(process.pid, port, killed, number))
             answers += len(observer.answers)
             stale = [at - killed for at, _, status in observer.answers if status == SERVING]
             late = max([late, *stale])
@@ -166,6 +163,15 @@ async def kill_applications(times: int) -> None:
         f" {GONE:g} s), the last call that was answered SERVING came {late * 1000:.1f} ms after"
         f" (limit {UNNOTICED * 1000:g} ms), {answers} answers"
     )
+
+
+async def _wait_until_gone(application: int, port: int, killed: float, number: int) -> float:
+    """Wait until nothing is left of a killed application; return how many seconds that took."""
+    while await asyncio.to_thread(planes_of, application) or not can_bind(f"{HOST}:{port}"):
+        if time.monotonic() - killed > GONE:
+            raise SystemExit(f"FAILED: kill {number}: {planes_of(application)} is left")
+        await asyncio.sleep(0.005)
+    return time.monotonic() - killed
 
 
 async def kill_planes(times: int) -> None:
