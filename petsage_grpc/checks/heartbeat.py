@@ -28,7 +28,7 @@ class HeartbeatCheck(PassiveCheck):
         """Refuse what can never pass."""
         if not 0 < self.max_silence < float("inf"):
             raise ValueError('max_silence must be longer than 0, and end: write it like "10s"')
-        self._cell: MutableSequence[float] = [0.0]
+        self._cell: MutableSequence[float] = [0.0, 0.0]
         self._heard_beat = 0.0
 
     def beat(self) -> None:
@@ -39,7 +39,7 @@ class HeartbeatCheck(PassiveCheck):
         """
         now, cell = self._now(), self._cell
         if 0.0 < cell[0] < now - self.max_silence:
-            self.lapsed = True
+            cell[1] = now
         cell[0] = now
         if self.wanted:
             self._tell()
@@ -48,10 +48,15 @@ class HeartbeatCheck(PassiveCheck):
         """Keep the time of the last beat elsewhere from now on, such as in shared memory.
 
         Args:
-            cell: its first item is the time, in seconds since the machine started.
+            cell: two times, in seconds since the machine started: of the last beat, and of the last
+                that broke too long a silence.
         """
-        cell[0] = max(cell[0], self._cell[0])
+        for item, kept in enumerate(self._cell):
+            cell[item] = max(cell[item], kept)
         self._cell = cell
+
+    def _last_lapse(self) -> float:
+        return max(super()._last_lapse(), self._cell[1])
 
     def connect(self, now: Callable[[], float], hear: Callable[[], None]) -> None:
         """Begin to pass beats on, the last one before this too."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.check_state import CheckState
 from petsage_grpc.core.clock import Timer
+from petsage_grpc.core.passive import Said
 from petsage_grpc.core.runner import Runner
 
 __all__ = ["Entry"]
@@ -24,8 +25,15 @@ class Entry:
     next_run: Timer | None = None
     next_at: float = float("inf")
     again: bool = False  # whether something was heard while a run was under way
-    telling: bool = False  # whether watchers are yet to be told of a silence
+    held: list[Said] | None = None  # while watchers do not know of a silence yet
     staleness: Timer | None = None
+
+    def holds(self, said: Said) -> bool:
+        """Hold back a report if watchers do not know of a silence yet; say whether it did."""
+        if self.held is None:
+            return False
+        self.held.append(said)
+        return True
 
     @property
     def edge(self) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ from petsage_grpc.core.clock import Clock
 from petsage_grpc.core.entry import Entry
 from petsage_grpc.core.fold import Answer, Rule, fold_name, rule_without
 from petsage_grpc.core.names import Names
-from petsage_grpc.core.passive import PassiveCheck
+from petsage_grpc.core.passive import PassiveCheck, Said
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.report import Override, Report, make_report
 from petsage_grpc.core.runner import Runner, close_checks
@@ -256,9 +256,8 @@ class Monitor:
         assert entry.runner is not None
         now = self._clock.now()
         latency = now - entry.runner.started
-        self._observe(
-            entry, Result(not message, now, self._clock.wall_time(), latency, message, detail)
-        )
+        result = Result(not message, now, self._clock.wall_time(), latency, message, detail)
+        self._observe(entry, result)
         delay, entry.again = entry.edge if entry.again else entry.state.next_delay, False
         # A run that is over its time may end soon, or be missed when the next one is due.
         self._schedule(entry, delay if entry.runner.running else delay - latency)
@@ -291,7 +290,7 @@ class Monitor:
         if isinstance(entry.check, PassiveCheck):
             entry.check.wanted = state.shown is not Verdict.PASSING or not state.settled
             if turned is not None and turned.verdict is Verdict.STALE:
-                entry.telling = True  # this loop may have stood still, and what followed be here
+                entry.held = []  # this loop may have stood still, and what followed be here
                 self._clock.call_later(0.0, partial(self._told, entry, entry.check))
         if entry.staleness is None and state.shown is not Verdict.STALE:
             self._watch_staleness(entry)
@@ -322,17 +321,19 @@ class Monitor:
         entry.next_at = self._clock.now() + delay
         entry.next_run = self._clock.call_later(delay, lambda: self._tick(entry))
 
-    def _hear(self, entry: Entry, check: PassiveCheck) -> None:
+    def _hear(self, entry: Entry, check: PassiveCheck, held: Sequence[Said] = ()) -> None:
         """Take in the reports of a passive check, but not before watchers know of a silence."""
-        if check.lapsed and entry.state.verdict(self._clock.now()) is Verdict.STALE:
-            self._show(entry)
-        check.lapsed = False
-        for said in () if entry.telling or self._stopped else check.news():
-            self._observe(entry, said.as_result(check, self._clock))
+        if entry.held is None and not self._stopped:
+            news = [*held, *check.news()]  # before the look at what they may have broken
+            if check.broke_silence() and entry.state.verdict(self._clock.now()) is Verdict.STALE:
+                self._show(entry)
+            for said in news:
+                if not entry.holds(said):
+                    self._observe(entry, said.as_result(check, self._clock))
 
     def _told(self, entry: Entry, check: PassiveCheck) -> None:
-        entry.telling = False
-        self._hear(entry, check)
+        held, entry.held = entry.held or (), None
+        self._hear(entry, check, held)
 
     def _catch_up(self, entries: Iterable[Entry]) -> None:
         """Take in what was reported and note what has gone stale, also where a timer is late."""

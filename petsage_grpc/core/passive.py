@@ -60,8 +60,8 @@ class PassiveCheck(Check):
     newest: Said | None = None
     """The last report."""
 
-    lapsed: bool = False
-    """Whether too long a silence was broken that the monitor may not have noticed."""
+    _lapsed_at: float = 0.0
+    _lapse_told: float = 0.0
 
     wanted: bool = True
     """Whether the monitor wants to hear of every report, for it may turn the state."""
@@ -87,6 +87,7 @@ class PassiveCheck(Check):
                 loop.call_soon_threadsafe(hear)
 
         self._now, self._tell, self._heard = now, tell, None
+        self._lapse_told = self._last_lapse()
         if self._waiting:
             tell()
 
@@ -101,13 +102,29 @@ class PassiveCheck(Check):
             error: what is wrong, in one line, or an exception; empty when all is well.
         """
         wrong = (show(self, plain(error)) or "failed") if error else ""
-        said, before = Said(self._now(), wrong), self.newest
-        if before is not None and said.at - before.at > self.max_silence:
-            self.lapsed = True
-        self.newest = said
+        said = Said(self._now(), wrong)
+        self._follow(said)
         if wrong or self.wanted:
             self._waiting.append(said)
             self._tell()
+
+    def _follow(self, said: Said) -> None:
+        """Make a report the newest; what it ends is noted before it."""
+        if self.newest is not None and said.at - self.newest.at > self.max_silence:
+            self._lapsed_at = said.at
+        self.newest = said
+
+    def _last_lapse(self) -> float:
+        """Say when too long a silence was broken last."""
+        return self._lapsed_at
+
+    def broke_silence(self) -> bool:
+        """Say whether too long a silence was broken since this was asked last.
+
+        The monitor may not have noticed: its loop may have stood still meanwhile.
+        """
+        told, self._lapse_told = self._lapse_told, self._last_lapse()
+        return self._lapse_told > told
 
     def news(self) -> Iterator[Said]:
         """Take the reports that the monitor has not had yet, the oldest first."""

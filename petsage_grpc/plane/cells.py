@@ -12,6 +12,8 @@ __all__ = ["APPLICATION", "MOST_CELLS", "PLANE", "Cells", "above_standard"]
 
 _SIZE: Final = 8
 """Bytes of a time: one write to memory, so that no half of one is ever read."""
+_TIMES: Final = 2
+"""Those of a cell."""
 
 _STANDARD_ERROR: Final = 2
 
@@ -32,7 +34,7 @@ def above_standard(descriptor: int) -> int:
 
 
 class Cells:
-    """Times, in seconds since the machine started, that several processes can read and write.
+    """Pairs of times, in seconds since the machine started, for several processes.
 
     Args:
         descriptor: of the memory; it is closed with the last reference to the cells.
@@ -40,7 +42,7 @@ class Cells:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._view = memoryview(mmap.mmap(descriptor, MOST_CELLS * _SIZE)).cast("d")
+        self._view = memoryview(mmap.mmap(descriptor, MOST_CELLS * _TIMES * _SIZE)).cast("d")
 
     @classmethod
     def make(cls) -> Self:
@@ -51,12 +53,12 @@ class Cells:
             descriptor, path = tempfile.mkstemp(prefix="petsage-heartbeats-")
             Path(path).unlink()
         descriptor = above_standard(descriptor)
-        os.ftruncate(descriptor, MOST_CELLS * _SIZE)
+        os.ftruncate(descriptor, MOST_CELLS * _TIMES * _SIZE)
         return cls(descriptor)
 
     def __getitem__(self, number: int) -> MutableSequence[float]:
-        """Give one cell, as a sequence of one."""
-        return self._view[number : number + 1]  # type: ignore[return-value]  # it is like one
+        """Give one cell, as a sequence of its times."""
+        return self._view[_TIMES * number :][:_TIMES]  # type: ignore[return-value]  # it is like one
 
     def close(self) -> None:
         """Close the descriptor; the memory lasts as long as a cell of it is used."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from petsage_grpc import errors
 from petsage_grpc.checks._thread import set_thread_limit
+from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.clock import boot_time
 from petsage_grpc.core.units import format_duration
 from petsage_grpc.errors import PetsageError, PlaneError, SettingsError
@@ -303,10 +304,12 @@ class ProcessHost:
 
     def _beat(self) -> None:
         """Say again and again that this process runs; on a thread that does nothing else."""
-        pause = min(self._settings.max_silence / _BEATS_IN_SILENCE, 1.0)
-        cell = self._cells[APPLICATION]
+        own = HeartbeatCheck(max_silence=self._settings.max_silence)
+        own.wanted = False  # the process looks for itself
+        own.keep_in(self._cells[APPLICATION])
+        pause = min(own.max_silence / _BEATS_IN_SILENCE, 1.0)
         while True:
-            cell[0] = boot_time()
+            own.beat()
             if self._over.wait(pause):
                 return
 

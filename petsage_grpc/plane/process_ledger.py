@@ -1,7 +1,6 @@
 """What the plane's process has to know of the application: kept here, and told to each new one."""
 
 import threading
-from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -116,7 +115,7 @@ class Ledger:
         for check in self._passive:
             check.disconnect()
             if isinstance(check, HeartbeatCheck):
-                check.keep_in(array("d", [0.0]))
+                check.keep_in([0.0, 0.0])
 
     def _report(self, name: str, check: PassiveCheck) -> None:
         """Hand on what is reported; beats of a heartbeat are seen without it."""

@@ -88,6 +88,8 @@ class ToldCheck(PassiveCheck):
 
     def take(self, said: Said) -> None:
         """Take in a report."""
+        if self.newest is None or said.at > self.newest.at:  # older ones are said again
+            self._follow(said)
         self._waiting.append(said)
         self._tell()
 

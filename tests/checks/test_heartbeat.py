@@ -123,7 +123,7 @@ async def test_silence_in_which_the_plane_stood_still_too_is_told_when_it_is_ove
     assert seen == [Status.SERVING, *(2 * [Status.NOT_SERVING, Status.SERVING])]
     told = [turned.verdict for turned in heart.monitor.report().checks[0].history]
     assert told == [Verdict.PASSING, *(2 * [Verdict.STALE, Verdict.PASSING])]
-    assert not heart.check.lapsed
+    assert not heart.check.broke_silence()
 
 
 async def test_a_plane_that_stood_still_while_it_was_beaten_tells_of_no_silence(

@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 import itertools
 import threading
-from array import array
 from typing import Any
 
 import pytest
@@ -67,7 +66,7 @@ async def test_a_beat_before_the_start_counts(clock: ManualClock) -> None:
 
 
 async def test_a_beat_before_another_cell_is_used_counts_too(clock: ManualClock) -> None:
-    check, cell = make_check(), array("d", [0.0])
+    check, cell = make_check(), [0.0, 0.0]
     check._now = clock.now
     check.beat()
     check.keep_in(cell)
@@ -83,7 +82,7 @@ async def test_a_beat_before_another_cell_is_used_counts_too(clock: ManualClock)
 async def test_a_cell_that_another_process_has_beaten_in_later_keeps_its_beat(
     clock: ManualClock,
 ) -> None:
-    check, cell = make_check(), array("d", [clock.now() + 3])
+    check, cell = make_check(), [clock.now() + 3, 0.0]
     check._now = clock.now
     check.beat()
     check.keep_in(cell)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,33 @@ def test_beats_are_seen_and_so_is_silence(plane: HealthPlane, client: Asking) ->
     client.becomes(NOT_SERVING, "liveness")
     beat()
     client.becomes(SERVING, "liveness")
+
+
+@pytest.mark.parametrize("told_by", ["heartbeat", "report"])
+def test_a_silence_in_which_the_process_stood_still_too_is_told_when_it_is_over(
+    plane: HealthPlane, client: Asking, told_by: str
+) -> None:
+    class Told(PassiveCheck):
+        max_silence = 0.5
+
+    told = Told()
+    say: Callable[[], None] = told.report
+    if told_by == "heartbeat":
+        say = plane.heartbeat("worker", max_silence=0.5)
+    else:
+        plane.add_check("told", told, fall=1, rise=1)
+    say()
+    client.becomes(SERVING)
+    seen = client.watch("")
+    assert next(seen) == SERVING
+    (child,) = planes_of(os.getpid())
+    os.kill(child, signal.SIGSTOP)
+    try:
+        threading.Event().wait(1.0)  # twice the silence that is allowed
+        say()
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert [next(seen), next(seen)] == [NOT_SERVING, SERVING]
 
 
 def test_a_heartbeat_can_say_that_it_fails(plane: HealthPlane, client: Asking) -> None:
