@@ -1,13 +1,16 @@
 """What a check is: the one method that every kind brings, or the reports that somebody makes."""
 
 import abc
+import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from petsage_grpc.core.text import redact
 
 __all__ = ["Check", "CheckFailedError", "InLine"]
+
+_HIDING: Final = threading.Lock()
 
 
 class CheckFailedError(Exception):
@@ -76,7 +79,9 @@ class Check(abc.ABC):
         """Have a text, such as a password or a URL, replaced in whatever is said of this check."""
         if not isinstance(secret, str):
             raise TypeError("only a text can be hidden")
-        if secret:
+        if not secret:
+            return
+        with _HIDING:  # or two at once would forget one
             self.secrets = {**self.secrets, secret: shown}
 
     secrets: dict[str, str] = {}  # noqa: RUF012 -- never changed, but replaced

@@ -1,5 +1,6 @@
 """Makes text fit to be shown and sent: no control characters, and no secrets."""
 
+import contextlib
 import json
 import re
 from base64 import b64encode
@@ -9,9 +10,11 @@ from urllib.parse import quote, quote_plus
 
 __all__ = ["forms", "plain", "printable", "redact", "replace", "some", "utf8"]
 
-_USER_INFO: Final = re.compile(r"(?<=://)[^\s/@?#'\"]*(?::[^\s/?#'\"]*)?@")
+_USER_INFO: Final = re.compile(r"(?<=://)[^\s/@:?#'\"]*(?::[^\s/?#'\"]*)?@")
 """The user and the password in a URL, whoever wrote it."""
 
+_SUB: Final = "!$&'()*+,;="
+"""What a URL may leave as it is in the user and the password."""
 _ESCAPED: Final = re.compile("%[0-9A-F]{2}")
 
 _WORD: Final = 4
@@ -69,7 +72,8 @@ def utf8(text: str) -> str:
 def redact(text: str, secrets: Mapping[str, str]) -> str:
     """Replace secrets in a text, however they are written there, and the user in any URL.
 
-    A URL, JSON, the repr of a text or of its bytes, and base64 write them otherwise.
+    A URL, JSON, the repr of a text or of its bytes, and base64 write them otherwise. In a longer
+    text in base64, as of basic authentication, one of less than eight characters may be missed.
 
     Args:
         text: what is to be shown.
@@ -94,8 +98,12 @@ def replace(text: str, written: Mapping[str, str]) -> str:
 def forms(secret: str) -> set[str]:
     """Say how a text may be written within others."""
     secret = str.__str__(secret)
+    if not secret:
+        return set()
     raw = secret.encode(errors="surrogatepass")
     found = {secret, *_quoted(raw), *_base64(raw)}
+    with contextlib.suppress(UnicodeEncodeError):  # as some clients encode it for the header
+        found.update(_base64(secret.encode("latin-1")))
     for quote_mark in ("", '"'):  # with both kinds in it, a repr escapes one
         found.update(write(quote_mark + secret)[1 + len(quote_mark) : -1] for write in _REPRS)
         found.add(repr(quote_mark.encode() + raw)[2 + len(quote_mark) : -1])
@@ -104,7 +112,7 @@ def forms(secret: str) -> set[str]:
 
 
 def _quoted(raw: bytes) -> Iterator[str]:
-    for write, safe in ((quote, ""), (quote, "/"), (quote_plus, "")):
+    for write, safe in ((quote, ""), (quote, "/"), (quote, " +"), (quote, _SUB), (quote_plus, "")):
         quoted = write(raw, safe)
         yield quoted
         yield _ESCAPED.sub(lambda match: match[0].lower(), quoted)

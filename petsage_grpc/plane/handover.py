@@ -68,7 +68,7 @@ class LogHandover:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may stop a plane in the midst of it
         self._users = 0
         self._handler: _Handler | None = None
         self._thread: threading.Thread | None = None
@@ -87,14 +87,16 @@ class LogHandover:
             if self._users or self._handler is None or self._thread is None:
                 return
             handler, self._handler = self._handler, None
+            thread = self._thread
             self._give_back(handler)
-            with contextlib.suppress(queue.Full):  # then the thread is stuck, and is left behind
-                handler.records.put_nowait(None)
-                self._thread.join(_LAST_LINES)
+        with contextlib.suppress(queue.Full):  # then the thread is stuck, and is left behind
+            handler.records.put_nowait(None)
+            if thread is not threading.current_thread():  # a handler may stop the plane
+                thread.join(_LAST_LINES)
 
     def abandon(self) -> None:
         """Take no more in a child that was forked: the thread runs in its parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         handler, self._handler, self._users = self._handler, None, 0
         if handler is not None:
             self._give_back(handler)

@@ -152,13 +152,15 @@ class ProcessHost:
         self._unwanted = True
         if self._loop is not None:
             self._post(self._ask_to_stop)
-        if self._thread.ident is not None:
-            self._thread.join(grace + _END + _PATIENCE)
-        self._over.set()
-        if self._beats.ident is not None:
-            self._beats.join()
-        self._ledger.close()
-        self._cells.close()
+        try:
+            if self._thread.ident is not None:
+                self._thread.join(grace + _END + _PATIENCE)
+        finally:  # an interrupt may end the wait
+            self._over.set()
+            if self._beats.ident is not None:
+                self._beats.join()
+            self._ledger.close()
+            self._cells.close()
 
     def _run(self) -> None:
         leave_signals_alone()

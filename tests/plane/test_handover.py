@@ -173,6 +173,42 @@ def test_it_serves_several_planes_until_the_last_of_them_ends(
     assert (logger.handlers, logger.propagate) == ([], True)
 
 
+def test_a_signal_handler_may_end_it_for_one_plane_in_the_midst_of_another_s_end(
+    logger: logging.Logger, handover: LogHandover
+) -> None:
+    with ThreadPoolExecutor(1) as pool:  # where a deadlock would not hold up the test
+        pool.submit(handover.begin).result(PATIENCE)
+        handover.begin()
+
+        def end_within() -> None:
+            with handover._lock:  # the handler comes while this thread holds it
+                handover.end()
+            handover.end()
+
+        pool.submit(end_within).result(PATIENCE)
+    assert (logger.handlers, logger.propagate) == ([], True)
+
+
+def test_a_handler_may_end_it(
+    parent: logging.Logger, logger: logging.Logger, handover: LogHandover
+) -> None:
+    ended = threading.Event()
+
+    class Ending(Sink):
+        """One that stops the plane when it gets a line."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            handover.end()
+            super().emit(record)
+            ended.set()
+
+    parent.addHandler(Ending())
+    handover.begin()
+    logger.error("it does not work")
+    assert ended.wait(PATIENCE)
+    assert (logger.handlers, logger.propagate) == ([], True)
+
+
 def test_a_forked_child_logs_by_itself(
     parent: logging.Logger, logger: logging.Logger, handover: LogHandover
 ) -> None:

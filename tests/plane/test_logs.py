@@ -170,6 +170,29 @@ def test_a_password_of_basic_authentication_is_found(user: str) -> None:
     assert len(told) < len("authorization: Basic ") + len(user) * 4 / 3 + 10
 
 
+def test_a_password_of_basic_authentication_is_found_in_the_old_encoding_too() -> None:
+    sent = b64encode("user:pässwörd-ünd-möhr".encode("latin-1")).decode()
+    told = Redactor([Secretive("pässwörd-ünd-möhr")])(f"Basic {sent}")
+    assert "***" in told
+    assert len(told) < 20
+
+
+@pytest.mark.parametrize("safe", [" +", "!$&'()*+,;="])
+def test_a_secret_is_found_as_a_url_may_write_it_too(safe: str) -> None:
+    secret = "p@ss!w$rd of/mine+"
+    assert Redactor([Secretive(secret)])(f"user {quote(secret, safe=safe)}") == "user ***"
+
+
+@pytest.mark.parametrize("url", ["db://u:p@ss@host/x", "db://u:p:ss@host/x", "db://:p@host/x"])
+def test_a_password_in_a_url_is_hidden_whole_whoever_wrote_it(url: str) -> None:
+    assert Redactor([])(url) == "db://***@host/x"
+
+
+def test_what_a_server_makes_up_to_look_like_a_url_takes_no_time() -> None:
+    made_up = "://" + ":" * 300_000 + " @"
+    assert Redactor([])(made_up) == made_up
+
+
 def test_a_secret_that_is_no_text_hides_nothing_else() -> None:
     assert Redactor([Secretive("\udcff")])("is it ok ? yes") == "is it ok ? yes"
 
