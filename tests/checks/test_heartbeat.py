@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.fold import make_rules
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
+from petsage_grpc.core.passive import Said
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Status, Verdict
 from petsage_grpc.core.units import Duration
@@ -124,6 +125,30 @@ async def test_silence_in_which_the_plane_stood_still_too_is_told_when_it_is_ove
     told = [turned.verdict for turned in heart.monitor.report().checks[0].history]
     assert told == [Verdict.PASSING, *(2 * [Verdict.STALE, Verdict.PASSING])]
     assert not heart.check.broke_silence()
+
+
+async def test_silence_that_ends_while_the_monitor_looks_is_told_too(
+    heart: Heart, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heart.monitor.start()
+    for _ in range(3):  # it is settled then
+        heart.check.beat()
+        await clock.advance(0.1)
+    look = heart.check.news
+
+    def late() -> Iterator[Said]:
+        monkeypatch.undo()
+        clock.jump(6)
+        heart.check.beat()
+        return look()
+
+    monkeypatch.setattr(heart.check, "news", late)
+    assert heart.verdict is Verdict.STALE
+    assert heart.statuses == DEAD
+    await clock.advance(0)
+    assert heart.statuses == ALIVE
+    told = [turned.verdict for turned in heart.monitor.report().checks[0].history]
+    assert told == [Verdict.PASSING, Verdict.STALE, Verdict.PASSING]
 
 
 async def test_a_plane_that_stood_still_while_it_was_beaten_tells_of_no_silence(
