@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import os
+import random
 import signal
 import socket
 import ssl
@@ -17,16 +18,19 @@ import trustme
 from tests.processes import wait_for_state
 
 HOST = "127.0.0.1"
+_NO_CLIENTS = 10_000, 30_000
+"""Ports below those that Linux gives to clients."""
 UNRESOLVABLE = "nobody.invalid"
 """A host that no DNS server may know (RFC 2606)."""
 GARBAGE = b"\x00\xff\x13\x37 this is no protocol \r\n\r\n" * 8
 
 
 def free_port() -> int:
-    """Find a port that nobody has now, for a server that can not choose one itself."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Find a port that nobody has now, and that no client gets from the system meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(*_NO_CLIENTS)  # whatever a test has seeded
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 @contextlib.contextmanager

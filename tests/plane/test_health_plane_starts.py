@@ -1,6 +1,5 @@
 """A start is whole or leaves nothing behind: interrupted, asked meanwhile, or failed late."""
 
-import socket
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +13,7 @@ from petsage_grpc.plane import health_plane
 from petsage_grpc.plane.thread_host import ThreadHost
 from petsage_grpc.rpc.server import Server
 from petsage_grpc.settings_load import load_settings
+from tests.faults import free_port
 from tests.plane.asking import ISOLATION, Asking, Status, make, plane_threads
 from tests.plane.planes import can_bind
 from tests.processes import PATIENCE
@@ -150,8 +150,7 @@ def test_a_start_that_fails_late_frees_its_port_and_tells_nobody_that_it_serves(
 
 
 def test_a_start_that_fails_in_the_midst_of_its_ports_gives_them_back() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     plane = make(listen=[f"0.0.0.0:{port}", f"127.0.0.1:{port}"])
     for _ in range(2):
         with pytest.raises(BindError):
