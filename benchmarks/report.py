@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn, Protocol
 
-from steal import Stolen
+from tests.steal import Stolen
 
 __all__ = ["BenchError", "Figure", "Line", "Row", "Target", "json_number", "main"]
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 from latency import p99
 from processes import Talker, descendants, free_port, talking
 from report import BenchError, json_number
-from steal import Meter, Slice, Stolen
 
 from tests.observers import TOLERANCE
+from tests.steal import Meter, Slice, Stolen
 
 __all__ = [
     "DEADLINE",

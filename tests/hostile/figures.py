@@ -15,6 +15,7 @@ from tests.hostile.crowd import Crowd, State
 from tests.hostile.onlooker import Onlooker
 from tests.hostile.subjects import GIVES_BACK, Body, wait_until
 from tests.processes import PATIENCE, clean_environment
+from tests.steal import Stolen
 
 __all__ = ["Figure", "readers", "stalled", "strangers"]
 
@@ -36,6 +37,10 @@ _BACK: Final = 1.10
 _SMALL: Final = 100
 """Watchers that have been there before memory is counted: what is made once is no leak."""
 _BYTES: Final = 24_000
+_CALM: Final = 0.01
+"""The part of the processors' time that other machines may get where times are judged."""
+_MOST: Final = 3
+"""How many times as many rounds there are at most, where some were disturbed."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +159,23 @@ def stalled(number: int, *, seconds: float, rounds: int, compared: bool) -> Iter
     Args:
         number: how many.
         seconds: how long Check is timed, with and without them.
-        rounds: how often; times are judged with more than one alone, for machines are noisy.
+        rounds: how often; times are judged with more than one alone, for machines are noisy. Those
+            in which other machines got much of the processors' time are repeated a few times.
         compared: whether the reference has them too.
     """
     who = f"{number:,} watchers that never read"
     timed = rounds > 1
-    ratios, stops, missed, evicted, kept = [], [], 0, 0, ""
+    stops, missed, evicted, kept = list[float](), 0, 0, ""
     sets, seen = list[float](), list[float]()
-    for _ in range(rounds):
+    ratios, calm = list[float](), list[float]()
+    while len(ratios) < rounds or (timed and len(calm) < rounds and len(ratios) < _MOST * rounds):
         with _scene(OURS, watch_send_timeout=_SEND_TIMEOUT) as scene:
+            stolen = Stolen()
             idle, _ = scene.p99(seconds)
             before = scene.body()
             with _crowd(scene, number, "stalled") as crowd:
                 busy, away = scene.p99(seconds)
+                is_calm = stolen.share() <= _CALM
                 set_took, change_seen = _changes(scene, _CHANGES)
                 sets, seen = sets + set_took, seen + change_seen
                 time.sleep(_SEND_TIMEOUT)  # those who were told last have it as long
@@ -175,9 +184,11 @@ def stalled(number: int, *, seconds: float, rounds: int, compared: bool) -> Iter
             with _crowd(scene, number, "stalled"):
                 stops.append(scene.host.ask("stop", PATIENCE)["took"])
             ratios.append(busy / idle)
+            calm += [busy / idle] * is_calm
             missed += len(away)
     reference = _stalled_reference(number, seconds) if compared else _UNCOMPARED
-    ratio, late = statistics.median(ratios), statistics.quantiles(seen, n=20)[-1]
+    ratio = statistics.median(calm if len(calm) >= rounds else ratios)
+    late = statistics.quantiles(seen, n=20)[-1]
     yield Figure(f"{who}: Check missed", f"{missed}", reference["missed"], "0", met=not missed)
     yield Figure(
         "  Check p99, times idle", f"{ratio:.1f}", reference["ratio"], f"<= {_RATIO:g}",
@@ -195,7 +206,7 @@ def stalled(number: int, *, seconds: float, rounds: int, compared: bool) -> Iter
         "  graceful stop, longest", f"{max(stops):.2f} s", reference["stop"], "<= 1 s",
         max(stops) <= 1 if timed else None,
     )  # fmt: skip
-    everyone = number * rounds
+    everyone = number * len(ratios)
     yield Figure("  evicted", f"{evicted:,}", "-", f"{everyone:,}", evicted == everyone)
     yield Figure("  memory back within 10 %", kept, reference["back"], "yes", kept == "yes")
 
