@@ -50,6 +50,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "health_codec": Target(texts.health_codec, _BYTES, on_wire=False, is_raw=True),
     "reaches": Target(texts.reaches, _BYTES, on_wire=False, is_raw=True),
     "tokens": Target(texts.tokens, _BYTES, on_wire=False, is_raw=True),
+    "redaction": Target(texts.redaction, _BYTES, on_wire=False, is_raw=True),
     "certificates": Target(texts.certificates, _BYTES, on_wire=False, is_raw=True),
     "settings_table": Target(near.load_table, near.tables, on_wire=False, is_raw=False),
     "variables": Target(near.load_variables, near.variables, on_wire=False, is_raw=False),

@@ -1,14 +1,19 @@
 """The targets that need no server: what reads text and bytes of users and of other services."""
 
+import json
 import time
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import quote, quote_plus
 
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from petsage_grpc.core.hops import FARTHEST, MOST, format_reaches, parse_hops, parse_reaches
+from petsage_grpc.core.text import redact
 from petsage_grpc.core.units import parse_duration, parse_size
 from petsage_grpc.errors import SettingsError
 from petsage_grpc.rpc.client.address import parse_address
@@ -22,8 +27,8 @@ from petsage_grpc.settings_tokens import parse_tokens
 from tests.fuzz.oracle import one_line, refused
 
 __all__ = [
-    "address", "certificates", "health_codec", "reaches", "references", "settings_file", "tokens",
-    "units",
+    "address", "certificates", "health_codec", "reaches", "redaction", "references",
+    "settings_file", "tokens", "units",
 ]  # fmt: skip
 
 _SECRET: Final = "hunter2-is-no-word-of-ours"
@@ -31,6 +36,19 @@ _TELLING: Final = 12
 """Characters of a line of which an error must show nothing."""
 _LONGEST: Final = 1.0
 """Seconds of this process that one input may take, where libFuzzer's own limit is far away."""
+_LONG_TEXT: Final = 100_000
+_SHORTEST: Final = 8
+"""Characters from which a secret is found in all that others write around it."""
+_WAYS: Final[tuple[Callable[[str], str], ...]] = (
+    str, repr, ascii, json.dumps, quote, quote_plus,
+    lambda secret: repr(secret.encode()),
+    lambda secret: quote(secret, safe=""),
+    lambda secret: quote(secret, safe="!$&'()*+,;="),
+    lambda secret: f"redis://:{quote(secret, safe='')}@host/0",
+    lambda secret: json.dumps(secret, ensure_ascii=False),
+    lambda secret: b64encode(f"user:{secret}".encode()).decode(),
+)  # fmt: skip
+"""How libraries write a secret into their errors."""
 
 
 def settings_file(raw: bytes) -> None:
@@ -128,3 +146,18 @@ def reaches(raw: bytes) -> None:
     assert all(0 < away <= FARTHEST for away in distances.values())
     again = parse_reaches([format_reaches(distances)])
     assert again == {name: away + 1 for name, away in distances.items() if away < FARTHEST}
+
+
+def redaction(raw: bytes) -> None:
+    """Hide a secret, which stands before a byte that is 0, in the text after it, however long."""
+    secret, text = (part.decode(errors="ignore") for part in raw.partition(b"\0")[::2])
+    begun = time.process_time()
+    redact(text * (_LONG_TEXT // max(1, len(text))), {secret: "***"})
+    assert time.process_time() - begun < _LONGEST, f"{text!r} again and again takes too long"
+    if len(secret) < _SHORTEST or "*" in secret:  # with what stands in its place it could arise
+        return
+    for write in _WAYS:
+        written = write(secret)
+        shown = redact(f"{text} {written} {text}", {secret: "***"})
+        assert written not in shown, (written, shown)
+        assert secret not in shown, shown
