@@ -153,6 +153,7 @@ def redaction(raw: bytes) -> None:
     secret, text = (part.decode(errors="ignore") for part in raw.partition(b"\0")[::2])
     begun = time.process_time()
     redact(text * (_LONG_TEXT // max(1, len(text))), {secret: "***"})
+    redact(text[:-1] + text[-1:] * _LONG_TEXT + " @", {secret: "***"})
     assert time.process_time() - begun < _LONGEST, f"{text!r} again and again takes too long"
     if len(secret) < _SHORTEST or "*" in secret:  # with what stands in its place it could arise
         return
