@@ -22,7 +22,7 @@ _SIZE_UNITS = {"": 1, "B": 1} | {
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("iB", 1024), ("B", 1000))
 }
-_SIZE = re.compile(r"(\d+(?:\.\d*)?) ?([KMGT]?i?B|)", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d*)?) ?([KMGT]i?B|B|)", re.ASCII)
 
 
 def parse_duration(text: str) -> Duration:

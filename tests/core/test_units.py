@@ -47,7 +47,7 @@ def test_a_size_is_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 XB", "64 mib", "1KiBs"])
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 XB", "64 mib", "1KiBs", "5iB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size: write it like"):
         parse_size(text)
