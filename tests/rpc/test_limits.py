@@ -26,6 +26,7 @@ EVICTED_TOO = (
     "RESOURCE_EXHAUSTED",
     f"too many watchers from this address{_STAY}: max_watchers_per_peer = 2",
 )
+ALL_STAY = "RESOURCE_EXHAUSTED", f"too many watchers{_STAY}: max_watchers = 2"
 UNKNOWN = "RESOURCE_EXHAUSTED", "too many unknown names are watched: max_unknown_names = 4"
 CALM = int(ErrorCodes.ENHANCE_YOUR_CALM).to_bytes(4, "big")
 UNKNOWN_OF_PEER = (
@@ -64,6 +65,24 @@ async def test_evicted_watchers_of_a_peer_that_stay_take_no_place_of_another(
             assert await other.watch() is None
         async with await Caller.connect(made.address) as again:
             await made.is_watchable(again)
+
+
+async def test_evicted_watchers_that_stay_are_bounded_in_all_until_they_leave() -> None:
+    async with (
+        limited(max_watchers=2, watch_send_timeout=0.02) as made,
+        await Caller.connect(made.address, "127.0.0.3") as other,
+    ):
+        one = await Caller.connect(made.address, window=0)
+        async with one, await Caller.connect(made.address, OTHER, window=0) as two:
+            for evicted, caller in ((2, one), (4, two)):
+                for _ in range(2):
+                    caller.begin(WATCH)
+                while made.refusals.counts().get("watch_send_timeout", 0) < evicted:
+                    await asyncio.sleep(0)
+            assert await other.watch() == ALL_STAY
+            assert await other.check() is None
+        await made.is_watchable(other)
+    assert made.refusals.counts()["max_watchers"] >= 1
 
 
 async def test_unknown_names_are_bounded_for_a_peer_and_for_all() -> None:
