@@ -26,12 +26,14 @@ from petsage_grpc.settings import (
     Settings,
     dotted,
 )  # fmt: skip
+from petsage_grpc.settings_parts import did_you_mean
+from petsage_grpc.settings_paths import absolute_paths
 from petsage_grpc.settings_references import Text, at, read_text, resolve, secrets_of
 from petsage_grpc.settings_tls import load_tls
 from petsage_grpc.settings_tokens import refuse_bad_access
 
 __all__ = [
-    "ENV_PREFIX", "TABLES", "did_you_mean", "fields_of", "load_settings", "load_with_table",
+    "ENV_PREFIX", "TABLES", "fields_of", "load_settings", "load_with_table",
     "make_policy", "refuse_timing", "settings_of",
 ]  # fmt: skip
 
@@ -110,7 +112,7 @@ def load_with_table(
         table |= given
         sources |= dict.fromkeys(given, source)
     try:
-        return _usable(_build(Settings, table)), table
+        made = _usable(_build(Settings, table))
     except BadSettingError as error:
         # Of two that contradict each other, blame the one that overrides; never one not given.
         both = [said for said in (error, error.other) if said and said.key[0] in sources]
@@ -118,6 +120,8 @@ def load_with_table(
         source = sources[blamed.key[0]]
         place = blamed.key[0].upper() if source == ENV_PREFIX else dotted(blamed.key)
         raise _error(source + place, blamed.text) from None
+    absolute = absolute_paths(made)
+    return dataclasses.replace(made, **absolute), table | absolute
 
 
 def _usable(settings: Settings) -> Settings:
@@ -215,14 +219,6 @@ def _read_variables(environ: Mapping[str, str], referenced: set[str]) -> dict[st
             mend = did_you_mean(bare.upper(), known, "unset it, or name it otherwise", ENV_PREFIX)
             raise _error(variable, f"no such setting; {mend}")
     return found
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
-    """Name what is most like a name that is unknown; say something else when nothing is."""
-    import difflib  # noqa: PLC0415 -- only a mistake needs it
-
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"did you mean {prefix}{close[0]}?" if close else otherwise
 
 
 def make_policy(table: Mapping[str, Any], check: Check | type[Check] = Check) -> Policy:

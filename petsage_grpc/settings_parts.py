@@ -1,7 +1,7 @@
 """What the settings say of a check or a feature, and how a setting is said to be wrong."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -11,7 +11,10 @@ from petsage_grpc.core.passive import PassiveCheck
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import format_duration
 
-__all__ = ["BadSettingError", "CheckSettings", "FeatureSettings", "dotted", "require_checks"]
+__all__ = [
+    "BadSettingError", "CheckSettings", "FeatureSettings", "did_you_mean", "dotted",
+    "require_checks",
+]  # fmt: skip
 
 _CHECK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -92,6 +95,14 @@ class FeatureSettings:
     checks: tuple[str, ...] = field(
         default=(), metadata={"help": "checks of the settings that it depends on, besides its own"}
     )
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
+    """Name what is most like a name that is unknown; say something else when nothing is."""
+    import difflib  # noqa: PLC0415 -- only a mistake needs it
+
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"did you mean {prefix}{close[0]}?" if close else otherwise
 
 
 def require_checks(names: Collection[str], known: Collection[str], *key: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from typing import NewType
 
-__all__ = ["Duration", "Size", "format_duration", "parse_duration", "parse_size"]
+__all__ = ["Duration", "Size", "format_duration", "parse_duration", "parse_size", "to_seconds"]
 
 Duration = NewType("Duration", float)
 """Seconds."""
@@ -40,6 +40,17 @@ def parse_duration(text: str) -> Duration:
     if end == 0 or end != len(text):
         raise ValueError(f'{text!r} is not a duration: write it like "500ms", "10s" or "1m30s"')
     return Duration(seconds)
+
+
+def to_seconds(given: float | str, name: str) -> Duration:
+    """Take a number of seconds, or a duration as settings have it, which is called so.
+
+    Raises ValueError, or TypeError, when it is neither.
+    """
+    try:
+        return parse_duration(given) if isinstance(given, str) else Duration(float(given))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def format_duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from petsage_grpc.core.fold import OVERALL, READINESS, STARTUP
 from petsage_grpc.core.text import plain, printable, utf8
+from petsage_grpc.core.units import to_seconds
 from petsage_grpc.core.words import MAX_WORDS
 from petsage_grpc.errors import PlaneError, SettingsError
 from petsage_grpc.plane.heartbeats import Heartbeat, beat_by_loop, refuse_elsewhere, through_pool
@@ -83,7 +84,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         *,
         serving: bool,
         reason: str = "",
-        ttl: float | None = None,
+        ttl: float | str | None = None,
     ) -> None:
         """Say whether a name is SERVING, whatever its checks say.
 
@@ -96,10 +97,13 @@ class EmbeddedPlane(Registry, Generic[_Host]):
                 it does.
             serving: what it answers.
             reason: why, for the log and authorised callers.
-            ttl: seconds for which it holds; such a word can be said while the plane runs.
+            ttl: seconds for which it holds, or a duration like "30s"; such a word can be said while
+                the plane runs.
         """
         name = self._name(name)
-        ttl = None if ttl is None else float(ttl)
+        if not isinstance(serving, bool):  # "no" would be taken for True
+            raise TypeError(f"serving is True or False, and not {serving!r}")
+        ttl = None if ttl is None else to_seconds(ttl, "ttl")
         if ttl is not None and not 0 < ttl < float("inf"):
             raise ValueError("ttl must be longer than 0, and end; leave it out for no end")
         if serving and ttl is None and self._has_checks(name):
@@ -107,7 +111,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
                 f"{name!r} has checks, which this would overrule for ever: give it a ttl,"
                 f" or take back what was said of it with clear({name!r})"
             )
-        serving, reason = bool(serving), printable(plain(reason)[:_LONGEST_REASON])
+        reason = printable(plain(reason)[:_LONGEST_REASON])
         with self._lock:
             self._refuse_copy()
             host = self._host if ttl is None else self._require_running()
@@ -134,7 +138,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         name: str = "loop",
         *,
         loop: asyncio.AbstractEventLoop | None = None,
-        max_silence: float = 10.0,
+        max_silence: float | str = 10.0,
         **policy: Any,  # noqa: ANN401 -- as many types as settings
     ) -> Heartbeat:
         """Have an event loop beat by itself: silence means that something blocks it, or it ended.
@@ -142,7 +146,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         Args:
             name: the name of the check.
             loop: the running one if not given.
-            max_silence: seconds that the loop may be blocked.
+            max_silence: seconds that the loop may be blocked, or a duration like "10s".
             policy: `gates` and so on, as in the settings.
         """
         loop = asyncio.get_running_loop() if loop is None else loop
@@ -157,7 +161,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         name: str,
         pool: Executor,
         *,
-        max_silence: float = 10.0,
+        max_silence: float | str = 10.0,
         gates: tuple[str, ...] = (READINESS, STARTUP),
         **policy: Any,  # noqa: ANN401 -- as many types as settings
     ) -> Heartbeat:
@@ -168,7 +172,7 @@ class EmbeddedPlane(Registry, Generic[_Host]):
         Args:
             name: the name of the check.
             pool: such as the one of a grpc server.
-            max_silence: seconds that a task may wait in its queue.
+            max_silence: seconds that a task may wait in its queue, or a duration like "10s".
             gates: the names that need it.
             policy: other settings of the check.
         """

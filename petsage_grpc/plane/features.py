@@ -25,7 +25,7 @@ from petsage_grpc.settings import (
     dotted,
     require_checks,
 )
-from petsage_grpc.settings_load import did_you_mean
+from petsage_grpc.settings_parts import did_you_mean
 
 __all__ = ["FEATURES_CHECK", "Feature", "LoadedFeatures", "load_features"]
 

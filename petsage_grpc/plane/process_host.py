@@ -22,7 +22,13 @@ from petsage_grpc.plane.host import Said
 from petsage_grpc.plane.link import Link
 from petsage_grpc.plane.loop import PlaneLoop
 from petsage_grpc.plane.process_ledger import Ledger
-from petsage_grpc.plane.process_spawn import end_of, leave_signals_alone, socket_pair, spawn
+from petsage_grpc.plane.process_spawn import (
+    end_of,
+    leave_signals_alone,
+    socket_pair,
+    spawn,
+    working_directory,
+)  # fmt: skip
 from petsage_grpc.plane.process_table import checks_here, table_for
 from petsage_grpc.settings import CheckSettings, Settings
 
@@ -77,6 +83,7 @@ class ProcessHost:
             ) from None
         self._settings = settings
         self._table = table
+        self._directory = working_directory()  # the checks' own files may be named from there
         self._cells = Cells.make()
         self._answering = Answering(self._put)
         self._ledger = Ledger(settings, self._cells, self._answering, self._put, said)
@@ -208,7 +215,9 @@ class ProcessHost:
         self._told, self._asked = told, []
         ours, theirs = socket_pair()
         with theirs:
-            self._process = process = spawn(theirs.fileno(), self._cells.descriptor)
+            self._process = process = spawn(
+                theirs.fileno(), self._cells.descriptor, self._directory
+            )
         self._cells[PLANE][0] = 0.0
         self._link = await Link.open(ours, told.put_nowait, lambda: told.put_nowait(None))
         try:

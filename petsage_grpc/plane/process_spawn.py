@@ -14,7 +14,7 @@ from typing import Final
 from petsage_grpc.errors import PlaneError
 from petsage_grpc.plane.cells import above_standard
 
-__all__ = ["end_of", "leave_signals_alone", "socket_pair", "spawn"]
+__all__ = ["end_of", "leave_signals_alone", "socket_pair", "spawn", "working_directory"]
 
 _LOOK_EVERY: Final = 0.01
 """Seconds from look to look whether a process has ended."""
@@ -39,6 +39,14 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
     return ours, socket.socket(fileno=above_standard(theirs.detach()))
 
 
+def working_directory() -> str:
+    """Say where this process works; nothing if that is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
 def _path() -> str:
     """Write the places where modules are found, so that another process finds the same."""
     places = []
@@ -48,8 +56,14 @@ def _path() -> str:
     return os.pathsep.join(places)
 
 
-def spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
-    """Start the process: anew, and not as a copy of this one, whose threads it would lack."""
+def spawn(link: int, cells: int, directory: str) -> "subprocess.Popen[bytes]":
+    """Start the process: anew, and not as a copy of this one, whose threads it would lack.
+
+    Args:
+        link: descriptor of its end of the link.
+        cells: descriptor of the memory that both share.
+        directory: where it works, as long as there is such a one.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": _path(),
@@ -66,6 +80,7 @@ def spawn(link: int, cells: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(  # noqa: S603 -- it is this very program
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True,
             pass_fds=(link, cells), env=environment, process_group=0,
+            cwd=directory if os.path.isdir(directory) else None,  # noqa: PTH112 -- "" is none
         )  # fmt: skip
     except OSError as error:
         raise PlaneError(f"the plane's process can not be started: {error}") from None

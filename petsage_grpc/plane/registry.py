@@ -7,7 +7,7 @@ from petsage_grpc.checks import kind_of
 from petsage_grpc.checks.heartbeat import HeartbeatCheck
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.text import plain
-from petsage_grpc.core.units import Duration
+from petsage_grpc.core.units import to_seconds
 from petsage_grpc.errors import SettingsError
 from petsage_grpc.plane.heartbeats import Heartbeat
 from petsage_grpc.settings import CheckSettings
@@ -81,7 +81,7 @@ class Registry:
         self,
         name: str,
         *,
-        max_silence: float = 10.0,
+        max_silence: float | str = 10.0,
         **policy: Any,  # noqa: ANN401 -- as many types as settings
     ) -> Heartbeat:
         """Add a check that fails when what is returned has not been called for long.
@@ -90,7 +90,7 @@ class Registry:
 
         Args:
             name: the name of the check.
-            max_silence: seconds; it has to be called more often.
+            max_silence: seconds, or a duration like "10s"; it has to be called more often.
             policy: `gates` and so on, as in the settings; readiness, liveness and startup need it
                 if nothing else is said.
         """
@@ -105,7 +105,7 @@ class Registry:
                 raise ValueError(f"the heartbeat {name!r} is beaten already: name one otherwise")
             return beat
         refuse_timing(HeartbeatCheck, policy)
-        check = HeartbeatCheck(max_silence=Duration(float(max_silence)))
+        check = HeartbeatCheck(max_silence=to_seconds(max_silence, "max_silence"))
         self.add_check(name, check, **policy)
         return Heartbeat(name, check)
 

@@ -51,8 +51,6 @@ class TokenFiles:
     """
 
     def __init__(self, paths: Collection[str]) -> None:
-        # Where they are must not change with the working directory of an application.
-        self._places = {path: Path(path).absolute() for path in paths}
         self._shown = {path: shown(path) for path in paths}
         self._digests: dict[str, frozenset[bytes]] = dict.fromkeys(paths, frozenset())
         self._wrong = dict.fromkeys(paths, "")
@@ -94,10 +92,10 @@ class TokenFiles:
                 _log.debug("the token files are not read for want of a thread")
 
     def _read(self, *, first: bool = False) -> None:
-        for path, place in self._places.items():
+        for path in self._shown:
             before, self._wrong[path] = self._wrong[path], ""
             try:
-                digests = frozenset(map(_digest, read_tokens(place)))
+                digests = frozenset(map(_digest, read_tokens(Path(path))))
             except ValueError as error:
                 self._wrong[path] = str(error)
                 if self._wrong[path] != before:

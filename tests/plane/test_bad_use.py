@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,25 @@ def test_a_name_that_can_not_be_sent_is_refused_in_clear_words(plane: HealthPlan
     with pytest.raises(ValueError, match=r"^the name '\\udc80': it is not UTF-8: write it so$"):
         plane.set("\udc80", serving=True)
     plane.set("mine", serving=True, reason="\udc80")
+
+
+@pytest.mark.parametrize("serving", ["no", "false", 0, None])
+def test_what_is_neither_true_nor_false_is_not_taken_for_one(
+    plane: HealthPlane, serving: Any
+) -> None:
+    with pytest.raises(TypeError, match=rf"^serving is True or False, and not {serving!r}$"):
+        plane.set("mine", serving=serving)
+
+
+def test_durations_are_read_as_in_settings(plane: HealthPlane) -> None:
+    assert plane.heartbeat("worker", max_silence="1m30s").max_silence == 90
+    plane.set("mine", serving=False, ttl="1h")
+    with pytest.raises(ValueError, match=r"""^max_silence: 'soon' is not a duration: write it"""):
+        plane.heartbeat("other", max_silence="soon")
+    with pytest.raises(ValueError, match=r"^ttl: 'soon' is not a duration: write it like"):
+        plane.set("mine", serving=False, ttl="soon")
+    with pytest.raises(TypeError, match=r"^ttl: "):
+        plane.set("mine", serving=False, ttl=[])  # type: ignore[arg-type]
 
 
 def test_a_loop_that_is_closed_gets_no_heartbeat(plane: HealthPlane) -> None:

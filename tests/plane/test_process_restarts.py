@@ -49,6 +49,25 @@ def test_a_killed_plane_is_back_on_its_port_and_knows_what_was_said(plane: Healt
         assert client.check("off") == client.check("later") == NOT_SERVING
 
 
+def test_a_plane_that_begins_anew_finds_its_files_wherever_the_application_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    disk = {"kind": "disk", "directory": "data", "rise": 1, "fall": 1}
+    plane = HealthPlane.from_settings(
+        listen="unix:health.sock", checks={"disk": disk}, isolation="process"
+    )
+    with running(plane) as client:
+        client.becomes(SERVING)
+        monkeypatch.chdir("/")
+        (killed,) = planes_of(os.getpid())
+        os.kill(killed, signal.SIGKILL)
+        assert eventually(lambda: planes_of(os.getpid()) not in ([], [killed]))
+        client.becomes(SERVING, "liveness")
+        client.becomes(SERVING)
+
+
 def test_a_plane_that_drains_still_does_so_after_its_death(plane: HealthPlane) -> None:
     with running(plane) as client:
         client.becomes(SERVING)

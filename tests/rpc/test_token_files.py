@@ -146,17 +146,6 @@ def test_a_file_that_is_broken_from_the_start_keeps_nothing_from_working(
     assert not files.admit("")
 
 
-def test_a_file_is_found_wherever_the_application_goes(
-    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = TokenFiles([tokens.name])
-    monkeypatch.chdir("/")
-    tokens.write_text(WRONG)
-    files.look()
-    assert files.admit(WRONG)
-
-
 async def test_the_files_are_looked_at_as_long_as_somebody_needs_them(
     tokens: Path, clock: ManualClock
 ) -> None:
