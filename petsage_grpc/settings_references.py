@@ -12,7 +12,10 @@ from petsage_grpc.settings import BadSettingError
 __all__ = ["Text", "at", "read_text", "resolve", "secrets_of"]
 
 _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
-_NO_SECRET: Final = re.compile(r".{0,3}|-?[0-9]+(\.[0-9]+)?|true|false", re.IGNORECASE | re.DOTALL)
+_NO_SECRET: Final = re.compile(
+    r".{0,3}|-?[0-9]{0,5}(\.[0-9]{0,5})?|true|false", re.IGNORECASE | re.DOTALL
+)
+"""What is in so many texts that they could not be read without it, as ports are."""
 _TOO_BIG: Final = 1024 * 1024
 
 

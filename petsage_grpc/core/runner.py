@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 
 from petsage_grpc.core.check import Check, CheckFailedError
@@ -15,6 +16,9 @@ _log = logging.getLogger("petsage_grpc.monitor")
 
 _LONGEST_DETAIL = 1000
 """Characters of an error that are kept: a driver may quote all that a server has said."""
+
+_WORD_IN_PART = re.compile(r"\s\S{0,200}\Z")
+"""The last word of what is kept: it may be half of a secret of another check."""
 
 
 class Runner:
@@ -168,7 +172,7 @@ def show(check: Check, detail: str) -> str:
     try:
         told = check.redact(detail)
         if len(told) > _LONGEST_DETAIL:  # after the secrets: half of one would be left
-            told = told[:_LONGEST_DETAIL] + "…"
+            told = _WORD_IN_PART.sub(" ", told[:_LONGEST_DETAIL]) + "…"
         return printable(told)
     except BaseException as error:  # noqa: BLE001 -- what can not be redacted is not told
         return f"what went wrong can not be shown: redact raised {type(error).__name__}"

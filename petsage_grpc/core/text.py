@@ -10,8 +10,8 @@ from urllib.parse import quote, quote_plus
 
 __all__ = ["forms", "plain", "printable", "redact", "replace", "some", "utf8"]
 
-_USER_INFO: Final = re.compile(r"(?<=://)[^\s/@:?#'\"]*(?::[^\s/?#'\"]*)?@")
-"""The user and the password in a URL, whoever wrote it."""
+_USER_INFO: Final = re.compile(r"(?:(?<=://)|(?<=:\\/\\/))[^\s/?#]*@")
+"""The user and the password in a URL, whoever wrote it, be it in JSON; rather more than less."""
 
 _SUB: Final = "!$&'()*+,;="
 """What a URL may leave as it is in the user and the password."""

@@ -93,9 +93,11 @@ class MountedPlane(EmbeddedPlane[LoopHost]):
         names = tuple(dict.fromkeys((*self.settings.services, *told)))
         try:
             self.settings = replace(self.settings, services=names)
+            # TLS is the application's: which clients it admits is not what these say.
+            own = replace(self.settings, tls_cert="", tls_key="", tls_client_ca="", probe_listen=())
         except BadSettingError as error:
             raise SettingsError(str(error)) from None
-        plane, self._stopping = Plane(self.settings), asyncio.Event()
+        plane, self._stopping = Plane(own), asyncio.Event()
         handlers = make_handlers(
             plane.health,
             plane.smoke_test,

@@ -81,6 +81,16 @@ async def test_a_long_error_is_cut(bench_of: BenchMaker, clock: ManualClock) -> 
     assert detail(bench) == "x" * 1000 + "…"
 
 
+async def test_a_long_error_is_not_cut_in_the_midst_of_a_word(
+    bench_of: BenchMaker, clock: ManualClock
+) -> None:
+    bench = bench_of()
+    bench.check.error = CheckFailedError(f"{'x' * 900}\tlogin with {'y' * 100} failed")
+    bench.monitor.start()
+    await settle()
+    assert detail(bench) == f"{'x' * 900}\\tlogin with …", "it could be half of a secret"
+
+
 async def test_time_in_line_is_not_the_time_of_the_run(
     bench_of: BenchMaker, clock: ManualClock
 ) -> None:

@@ -183,9 +183,25 @@ def test_a_secret_is_found_as_a_url_may_write_it_too(safe: str) -> None:
     assert Redactor([Secretive(secret)])(f"user {quote(secret, safe=safe)}") == "user ***"
 
 
-@pytest.mark.parametrize("url", ["db://u:p@ss@host/x", "db://u:p:ss@host/x", "db://:p@host/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "db://u:p@ss@host/x",
+        "db://u:p:ss@host/x",
+        "db://:p@host/x",
+        "db://app:it's-s3cret@host/x",
+        "db://o'brien:s3cret@host/x",
+        'db://app:s3"cret@host/x',
+        "db://app@corp:s3cret@host/x",
+    ],
+)
 def test_a_password_in_a_url_is_hidden_whole_whoever_wrote_it(url: str) -> None:
     assert Redactor([])(url) == "db://***@host/x"
+
+
+def test_a_password_in_a_url_is_hidden_where_json_escapes_its_slashes() -> None:
+    told = Redactor([])(r'{"url": "db:\/\/app:s3cret@host\/x"}')
+    assert told == r'{"url": "db:\/\/***@host\/x"}'
 
 
 def test_what_a_server_makes_up_to_look_like_a_url_takes_no_time() -> None:

@@ -167,15 +167,29 @@ async def test_a_token_authorises_who_has_a_certificate_that_does_not(
             await ask_with(address, authority, client, bearer(WRONG))
 
 
-async def test_each_certificate_of_the_authority_authorises_where_none_is_named(
-    tmp_path: Path, authority: trustme.CA
-) -> None:
+def write_tls(folder: Path, authority: trustme.CA) -> dict[str, str]:
+    """Write the files of a server; return their settings."""
     pair = authority.issue_cert("localhost")
-    places = [str(tmp_path / name) for name in ("cert.pem", "key.pem", "ca.pem")]
+    places = [str(folder / name) for name in ("cert.pem", "key.pem", "ca.pem")]
     pair.cert_chain_pems[0].write_to_path(places[0])
     pair.private_key_pem.write_to_path(places[1])
     authority.cert_pem.write_to_path(places[2])
-    tls = dict(zip(("tls_cert", "tls_key", "tls_client_ca"), places, strict=True))
+    return dict(zip(("tls_cert", "tls_key", "tls_client_ca"), places, strict=True))
+
+
+async def test_a_mounted_plane_takes_no_authority_for_the_one_of_the_applications_server(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    files = write_tls(tmp_path, trustme.CA())
+    client = authority.issue_cert("any.example")
+    async with mounted(authority, tmp_path, **files) as address:
+        assert not await ask_with(address, authority, client)
+
+
+async def test_each_certificate_of_the_authority_authorises_where_none_is_named(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    tls = write_tls(tmp_path, authority)
     missing = {"kind": "disk", "directory": str(tmp_path / "missing"), "min_free": 0}
     given = tls | {"listen": "127.0.0.1:0", "checks": {"disk": missing}}
     for more, admitted in (({}, True), ({"client_names": ["client.example"]}, False)):

@@ -164,6 +164,13 @@ def test_what_is_too_common_to_be_a_secret_is_not_hidden(file: Path, value: str)
     assert checked(load_settings(file, environ={"V": value})).secrets == {}
 
 
+@pytest.mark.parametrize("pin", ["839204", "839204758392", "8392.047583"])
+def test_a_key_of_digits_is_hidden(file: Path, pin: str) -> None:
+    file.write_text(ask("url = 'http://api/?key=${PIN}'"))
+    check = checked(load_settings(file, environ={"PIN": pin}))
+    assert check.redact(f"no such key {pin}") == "no such key ${PIN}"
+
+
 def test_what_is_no_text_is_not_hidden(file: Path) -> None:
     file.write_text(
         ask("url = ''\nport = '${N}'\npause = '${D}'\nmost = '${Z}'\ninterval = '${D}'")
