@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from petsage_grpc.core.clock import Clock
 from petsage_grpc.rpc._requests import Context, abort, peer_of
 from petsage_grpc.rpc.limits import Limit, Refusals
+from petsage_grpc.rpc.resumption import has_expired
 from petsage_grpc.settings import Settings
 from petsage_grpc.settings_tokens import LONGEST_TOKEN, read_tokens, shown
 
@@ -172,6 +173,8 @@ class Authorizer:
             return False
         known = context.auth_context()
         if b"ssl" not in known.get("transport_security_type", ()) or not known.get(_CERTIFICATE):
+            return False
+        if has_expired(known):
             return False
         if not self._names:
             return True

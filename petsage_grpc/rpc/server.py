@@ -16,6 +16,7 @@ from petsage_grpc.rpc.handlers import make_handlers, make_probe_handlers
 from petsage_grpc.rpc.health import HealthServicer
 from petsage_grpc.rpc.limits import server_options
 from petsage_grpc.rpc.ports import find_places
+from petsage_grpc.rpc.resumption import RefuseExpired
 from petsage_grpc.rpc.services import Services
 from petsage_grpc.rpc.smoke_test import SmokeTestServicer
 from petsage_grpc.rpc.tls import Certificates
@@ -67,6 +68,8 @@ class Server:
         self._starting = asyncio.Lock()
         self._options = server_options(settings, max_message_size)
         self._certificates = certificates
+        mutual = certificates is not None and certificates.mutual
+        self._interceptors = [RefuseExpired()] if mutual else []
         self._connections = Connections(())
         self._guard = guard = Guard(
             health,
@@ -127,7 +130,8 @@ class Server:
         await ended
 
     def _make_lane(self, *, shared: bool) -> grpc.aio.Server:
-        lane = grpc.aio.server(options=[*self._options, ("grpc.so_reuseport", int(shared))])
+        options = [*self._options, ("grpc.so_reuseport", int(shared))]
+        lane = grpc.aio.server(options=options, interceptors=self._interceptors)
         lane.add_generic_rpc_handlers(self._handlers)
         return lane
 

@@ -180,7 +180,7 @@ def write_tls(folder: Path, authority: trustme.CA) -> dict[str, str]:
 async def test_a_mounted_plane_takes_no_authority_for_the_one_of_the_applications_server(
     tmp_path: Path, authority: trustme.CA
 ) -> None:
-    files = write_tls(tmp_path, trustme.CA())
+    files: dict[str, Any] = {**write_tls(tmp_path, trustme.CA())}
     client = authority.issue_cert("any.example")
     async with mounted(authority, tmp_path, **files) as address:
         assert not await ask_with(address, authority, client)
