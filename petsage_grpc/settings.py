@@ -34,6 +34,7 @@ MAX_HISTORY: Final = 1000
 RESERVED_NAMES: Final = (OVERALL, READINESS, LIVENESS, STARTUP)
 """The health names that the service sets itself."""
 
+_LEAST_HEADERS: Final = 1024
 _MESSAGE_LIMIT: Final = 2**31  # grpc keeps the size of a message in a signed int
 
 
@@ -284,6 +285,8 @@ class Settings:
                 raise BadSettingError("must be more than 0", name)
         if not 0 <= self.history <= MAX_HISTORY:
             raise BadSettingError(f"must be from 0 to {MAX_HISTORY}", "history")
+        if self.max_header_size < _LEAST_HEADERS:
+            raise BadSettingError("must be at least 1KiB: no call has less", "max_header_size")
         for name in ("max_name_length", "max_message_size", "features_max_message_size"):
             if getattr(self, name) >= _MESSAGE_LIMIT:
                 raise BadSettingError("must be less than 2GiB", name)
@@ -326,7 +329,6 @@ class Settings:
                 raise BadSettingError(f"is longer than {limit}", "groups", name)
             if not self.has_features:  # else it may be one of theirs: seen when they are mounted
                 require_checks(checks, self.checks, "groups", name)
-
         for name in self.services:
             if not name or name in RESERVED_NAMES:
                 raise BadSettingError(f"{name!r} is no service: remove it", "services")

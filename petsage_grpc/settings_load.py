@@ -99,6 +99,8 @@ def load_with_table(
 ) -> tuple[Settings, dict[str, Any]]:
     """Read the settings as `load_settings` does; return them, and what they were made of."""
     _load_brought_kinds()
+    if path is not None and not os.fspath(path):  # a Path would take it for the directory
+        raise SettingsError("the settings file has no name: name one, or leave it out")
     environ = os.environ if environ is None else environ
     referenced: set[str] = set()
     layers = {

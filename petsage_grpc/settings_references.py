@@ -1,5 +1,6 @@
 """Puts what variables and files hold into the settings, and knows what must not be shown of it."""
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def read_text(path: Path) -> str:
     if len(data) > _TOO_BIG:
         raise ValueError("larger than 1 MiB: is it the right file?")
     try:
-        return data.decode()
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"line {line} is not UTF-8: save the file as UTF-8") from None

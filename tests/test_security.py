@@ -11,7 +11,7 @@ from petsage_grpc.settings import Settings
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "SECURITY.md").read_text()
 KNOWN = set(Settings.__dataclass_fields__)
-OTHERS = {"authorized", "always", "never", "false", "set", HOPS}
+OTHERS = {"authorized", "always", "never", "false", "set", "refused", HOPS}
 """What stands in the same signs, and is none."""
 
 

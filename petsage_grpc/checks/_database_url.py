@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["Database", "read_url"]
 
 _LIKE: Final = (
-    'write it like "postgresql://user@host:5432/name", and a password with characters like / or @'
-    " as password"
+    'write it like "postgresql://host:5432/name" with USER@ before the host, and the password'
+    " in the setting password"
 )
 _NAME: Final = "petsage-grpc"
 """What a server is told of who asks, if the URL does not tell it otherwise."""

@@ -12,8 +12,8 @@ _MOST_PORT: Final = 65535
 _FORMS: Final = ("", "cluster", "sentinel")
 _HOW: Final = 'write it like "redis://cache:6379/0"'
 _QUOTE: Final = (
-    f"{_HOW}; characters like / ? # @ of a password are written %2F %3F %23 %40, or it is given as"
-    " password"
+    f"{_HOW}; characters like / ? # @ of a password are written %2F %3F %23 %40, or it is given in"
+    " the setting password"
 )
 _SCHEMES: Final = (
     "redis://, rediss:// (with TLS), unix://, redis+cluster://, rediss+cluster://,"
@@ -54,7 +54,7 @@ def parse_url(url: str) -> Target:
         raise ValueError(f"url: can not be read: {_QUOTE}") from None
     scheme, _, form = parts.scheme.partition("+")
     if parts.scheme != "unix" and (scheme not in ("redis", "rediss") or form not in _FORMS):
-        raise ValueError(f"url: must begin with {_SCHEMES}")
+        raise ValueError(f"url: must begin with {_SCHEMES}; {_HOW}")
     if parts.fragment:
         raise ValueError(f"url: has a # in it: {_QUOTE}")
     user_info, _, hosts = parts.netloc.rpartition("@")

@@ -38,9 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader had enough
         code = _SYSTEM
     except OSError as error:
-        sys.stderr.write(f"petsage-grpc: the system refuses: {error.strerror}\n")
+        try:  # noqa: SIM105 -- what it takes would be imported for this alone
+            sys.stderr.write(f"petsage-grpc: the system refuses: {error.strerror}\n")
+        except OSError:  # this is what can not be written to
+            pass
         code = _SYSTEM
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try once more to flush
+    for descriptor in (1, 2):  # or the interpreter would try once more to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return code
 
 

@@ -2,9 +2,12 @@
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from petsage_grpc.core.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["Parser"]
 
@@ -32,6 +35,9 @@ class Parser(argparse.ArgumentParser):
             ),
         )
         self._bad_usage = bad_usage
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        (file or sys.stderr).write(message)  # argparse would not say that it can not be written
 
     def error(self, message: str) -> NoReturn:
         """End with one line that says what is wrong."""

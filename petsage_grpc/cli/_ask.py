@@ -107,9 +107,9 @@ def exit_code(error: ClientError) -> int:
     """Say with which code a verb ends that failed so."""
     if isinstance(error, RpcError):
         return RPC
-    if isinstance(error, AddressError | ConnectError):
+    if isinstance(error, ConnectError):
         return CONNECT
-    assert isinstance(error, TlsOptionError), error
+    assert isinstance(error, AddressError | TlsOptionError), error
     return USAGE
 
 

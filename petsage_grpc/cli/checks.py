@@ -15,7 +15,7 @@ from petsage_grpc.cli._arguments import Parser
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.units import Duration, Size
 from petsage_grpc.errors import PetsageError
-from petsage_grpc.settings import CheckSettings, FeatureSettings, Settings
+from petsage_grpc.settings import BadSettingError, CheckSettings, FeatureSettings, Settings
 from petsage_grpc.settings_exposure import exposure_risks
 from petsage_grpc.settings_fleet import fleet_risks
 from petsage_grpc.settings_load import TABLES, fields_of, load_settings
@@ -142,9 +142,18 @@ def _summary(
         lines += [f"  {line}\n" for line in _described(feature).splitlines()]
     tls = tls_risks(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     exposed = exposure_risks(settings, contained=False)  # where it will run is not known here
-    risks = *fleet_risks(checks, settings.groups), *access_risks(settings), *exposed, *tls
+    fleet = fleet_risks(checks, settings.groups)
+    risks = *_unheard(settings), *fleet, *access_risks(settings), *exposed, *tls
     lines += [f"  WARNING {risk}\n" for risk in risks]
     return "".join(lines)
+
+
+def _unheard(settings: Settings) -> Iterator[str]:
+    """Say what `serve` refuses, and an application that embeds the plane does not."""
+    try:
+        settings.refuse_unheard(() if not settings.has_features else settings.checks)
+    except BadSettingError as error:
+        yield f"{error}; serve refuses it, and an application with a plane may beat it"
 
 
 def _type(hint: Any) -> str:  # noqa: ANN401 -- any type that a setting may have

@@ -247,3 +247,13 @@ def test_as_a_process_it_ends_with_its_exit_code_and_without_a_traceback(file: P
     assert (wrong.returncode, wrong.stdout) == (2, "")
     expected = "petsage-grpc checks: petsage.toml: grace: must be more than drain_delay (5s)\n"
     assert wrong.stderr == expected
+
+
+def test_it_warns_of_a_heartbeat_that_serve_would_refuse(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text('[checks.worker]\nkind = "heartbeat"\n')
+    assert main(["checks", "--config", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "  WARNING checks.worker: nobody beats: let a feature call" in told
+    assert "serve refuses it, and an application with a plane may beat it\n" in told

@@ -35,7 +35,7 @@ def test_a_verb_that_does_not_exist_is_exit_2_and_one_line(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["checks"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["checks"], ["serve", "-h"]])
 def test_output_that_nobody_takes_is_no_traceback(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -48,6 +48,15 @@ def test_output_that_nobody_takes_is_no_traceback(arguments: list[str]) -> None:
         with started(*arguments, stdout=full.fileno(), stderr=pipe) as process:
             said = process.communicate(timeout=PATIENCE)[1]
         assert said == "petsage-grpc: the system refuses: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["serve", "--bogus"], ["serve", "--config", "/none"], ["smoke", "127.0.0.1:1"], ["bogus"]],
+)
+def test_an_error_that_can_not_be_written_has_the_same_code(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full, started(*arguments, stderr=full.fileno()) as process:
+        assert process.wait(PATIENCE) == 74
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["checks"], ["bogus"], ["probe"]])

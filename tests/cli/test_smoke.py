@@ -84,7 +84,7 @@ def test_what_is_wrong_is_shown_and_is_the_exit_code(unwell: tuple[Served, int])
         pytest.param(["{}", "--feature", "\udcff"], 1, "not UTF-8", id="feature not UTF-8"),
         pytest.param(["{}", "--check", "\udcff"], 1, "not UTF-8", id="check not UTF-8"),
         pytest.param(["127.0.0.1:1"], 2, "connection refused", id="nobody listens"),
-        pytest.param(["127.0.0.1"], 2, "the port is missing", id="no port"),
+        pytest.param(["127.0.0.1"], 1, "the port is missing", id="no port"),
         pytest.param(["{}", "--tls"], 2, "does not speak TLS", id="TLS against plaintext"),
         pytest.param(
             ["{}", "--feature", "x"], 3, 'NOT_FOUND: unknown feature "x"', id="unknown feature"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from petsage_grpc.errors import SettingsError
+from petsage_grpc.settings_load import load_settings
 from tests.settings.conftest import (
     NAME_IT,
     disk,
@@ -49,6 +51,16 @@ def test_a_number_of_thousands_of_digits_is_refused(file: Path) -> None:
 
 def test_a_missing_file_is_refused(file: Path) -> None:
     assert refusal(file) == f"{file}: can not be read: No such file or directory; {NAME_IT}"
+
+
+def test_a_file_without_a_name_is_not_taken_for_the_directory() -> None:
+    with pytest.raises(SettingsError, match=r"^the settings file has no name: name one, or leave"):
+        load_settings("", environ={})
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_file(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfmax_threads = 3")
+    assert load_settings(file, environ={}).max_threads == 3
 
 
 def test_a_directory_in_place_of_the_file_is_refused(file: Path) -> None:

@@ -211,6 +211,7 @@ class _Outside(Check):
         ({"max_watchers": 0}, "max_watchers: must be more than 0"),
         ({"max_name_length": 0}, "max_name_length: must be more than 0"),
         ({"max_message_size": 0}, "max_message_size: must be more than 0"),
+        ({"max_header_size": 1023}, "max_header_size: must be at least 1KiB: no call has less"),
         ({"max_name_length": 2**31}, "max_name_length: must be less than 2GiB"),
         ({"max_message_size": 2**31}, "max_message_size: must be less than 2GiB"),
         ({"max_message_size": 1024}, r"max_message_size: must be more than max_name_length \(1024"),

@@ -11,8 +11,8 @@ from petsage_grpc.checks._database_url import read_url
 from petsage_grpc.checks.database import DatabaseCheck
 
 LIKE = (
-    'url: can not be read: write it like "postgresql://user@host:5432/name", and a password with'
-    " characters like / or @ as password"
+    'url: can not be read: write it like "postgresql://host:5432/name" with USER@ before the host,'
+    " and the password in the setting password"
 )
 
 
