@@ -48,7 +48,7 @@ def test_what_can_not_be_set_is_as_the_table_says() -> None:
     assert [row[1] for row in ROWS if row[2] == "by the protocol"] == [str(MAX_LISTED)]
 
 
-def test_every_limit_is_reached_by_a_test() -> None:
+def test_each_limit_of_the_settings_is_written_with_a_value_in_some_test() -> None:
     written = "".join(
         path.read_text() for path in TESTS.rglob("test_*.py") if path != Path(__file__)
     )

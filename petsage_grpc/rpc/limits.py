@@ -60,6 +60,8 @@ def server_options(settings: Settings, max_message_size: int) -> list[tuple[str,
         # A peer that is gone without a word is noticed, and its watchers with it.
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        # What the line above says holds for a network that is gone, and this for a peer that hangs.
+        ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ]
 
 

@@ -106,8 +106,9 @@ def reflection_handlers(
     names = (*services, REFLECTION_SERVICE)
     servicer = reflection.aio.ReflectionServicer(names, _Pool())  # type: ignore[no-untyped-call]
     places, refused = Places(MAX_CALLS, MAX_CALLS_PER_PEER), refusals or Refusals()
-    most, most_of_peer = Limit("reflection", MAX_CALLS), Limit("reflection", MAX_CALLS_PER_PEER)
-    latest = Limit("reflection", format_duration(idle))
+    most = Limit("reflection_calls", MAX_CALLS)
+    most_of_peer = Limit("reflection_calls_per_peer", MAX_CALLS_PER_PEER)
+    latest = Limit("reflection_idle", format_duration(idle))
 
     async def answer(requests: AsyncIterator[Any], context: Any) -> None:  # noqa: ANN401 -- grpc's
         asked = _until(stopping, requests, idle, context)
@@ -116,14 +117,16 @@ def reflection_handlers(
 
     async def reflect(requests: AsyncIterator[Any], context: Any) -> None:  # noqa: ANN401 -- grpc's
         peer = peer_of(context)
-        if places.full() or places.full_for(peer):
-            refused.note(most if places.full() else most_of_peer, peer, "calls")
-            await abort(context, "RESOURCE_EXHAUSTED", "too many calls of reflection at once")
+        if (full := places.full()) or places.full_for(peer):
+            limit, whose = (most, "in all") if full else (most_of_peer, "from this address")
+            refused.note(limit, peer, "calls of reflection")
+            details = f"too many calls of reflection at once: {limit.value} {whose}"
+            await abort(context, "RESOURCE_EXHAUSTED", details)
         places.take(peer)
         try:
             await answer(requests, context)
         except _IdleError:
-            refused.note(latest, peer, "calls", did="ended")
+            refused.note(latest, peer, "calls of reflection", did="ended")
             details = f"asked nothing for {latest.value}: begin another call"
             await abort(context, "RESOURCE_EXHAUSTED", details)
         except grpc.aio.AbortError:

@@ -49,7 +49,9 @@ class Scripted(Check):
 class Bench:
     """A monitor of one check called "it", or of some, on a clock that the test moves."""
 
-    def __init__(self, clock: ManualClock, **checks: Policy) -> None:
+    def __init__(
+        self, clock: ManualClock, *, refresh_interval: float = 1.0, **checks: Policy
+    ) -> None:
         policies = checks or {"it": Policy()}
         self.clock = clock
         self.checks = {name: Scripted() for name in policies}
@@ -59,6 +61,7 @@ class Bench:
             make_rules({name: policy.gates for name, policy in policies.items()}, {}, []),
             self.names,
             clock,
+            refresh_interval=refresh_interval,
             spread=lambda: 0.0,
         )
 
@@ -87,8 +90,8 @@ BenchMaker = Callable[..., Bench]
 async def bench_of(clock: ManualClock) -> AsyncIterator[BenchMaker]:
     made: list[Bench] = []
 
-    def make(**checks: Policy) -> Bench:
-        made.append(Bench(clock, **checks))
+    def make(*, refresh_interval: float = 1.0, **checks: Policy) -> Bench:
+        made.append(Bench(clock, refresh_interval=refresh_interval, **checks))
         return made[-1]
 
     yield make

@@ -73,6 +73,20 @@ async def test_callers_cause_a_run_at_most_once_in_a_refresh_interval(
     assert bench.check.runs == 2 + 5
 
 
+@pytest.mark.parametrize(("refresh", "edge"), [(5.0, 0.1), (0.1, 5.0)])
+async def test_of_the_refresh_and_the_edge_interval_the_longer_one_keeps_callers_waiting(
+    bench_of: BenchMaker, clock: ManualClock, refresh: float, edge: float
+) -> None:
+    bench = bench_of(refresh_interval=refresh, it=Policy(edge_interval=Duration(edge), rise=1))
+    bench.monitor.start()
+    await clock.advance(4.9)
+    await bench.monitor.refresh(0)
+    assert bench.check.runs == 1
+    await clock.advance(0.2)
+    await bench.monitor.refresh(0)
+    assert bench.check.runs == 2
+
+
 async def test_a_caller_that_gives_up_neither_ends_the_run_nor_fails_it(
     bench_of: BenchMaker, clock: ManualClock
 ) -> None:

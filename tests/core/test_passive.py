@@ -5,7 +5,7 @@ import pytest
 from petsage_grpc.core.fold import make_rules
 from petsage_grpc.core.monitor import Monitor
 from petsage_grpc.core.names import Names
-from petsage_grpc.core.passive import PassiveCheck, Said
+from petsage_grpc.core.passive import _MOST_WAITING, PassiveCheck, Said
 from petsage_grpc.core.policy import Policy
 from petsage_grpc.core.status import Health, Verdict
 from tests.conftest import ManualClock, settle
@@ -87,6 +87,13 @@ async def test_what_was_said_before_the_start_is_heard_at_the_start(
     last = world.monitor.report().checks[0].last
     assert last is not None
     assert last.detail == "broken"
+
+
+async def test_of_what_waits_for_the_start_so_much_is_kept_and_the_newest(world: World) -> None:
+    for number in range(2 * _MOST_WAITING):
+        world.check.report(f"broken {number}")
+    heard = [said.error for said in world.check.news()]
+    assert heard == [f"broken {number}" for number in range(_MOST_WAITING, 2 * _MOST_WAITING)]
 
 
 async def test_a_report_that_comes_late_does_not_undo_a_newer_one(

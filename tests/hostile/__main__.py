@@ -31,6 +31,10 @@ _ANSWERS: Final = 10
 """How often it is asked whether it still answers."""
 
 
+_WORKED_OFF: Final = 60.0
+"""Seconds until what a flood has asked for must be gone; grpc's idle threads leave after 20."""
+
+
 @dataclass(frozen=True)
 class Extent:
     """How much of it there is."""
@@ -87,7 +91,7 @@ def _floods(extent: Extent, folder: Path, names: list[str]) -> int:
         warm_up(ours, names, extent.warm_up)  # what is made once is no leak
         first = ours.body()
         for name in names:
-            hurt = endure(ours, name, extent.flood, patience=20.0)
+            hurt = endure(ours, name, extent.flood, patience=_WORKED_OFF)
             table.judge(not hurt.faults, *_cells(hurt), *_other(extent, name),
                         why="; ".join(hurt.faults))  # fmt: skip
             if not ours.alive:

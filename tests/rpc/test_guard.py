@@ -15,7 +15,7 @@ from petsage_grpc.rpc.guard import Guard, Watches
 from petsage_grpc.rpc.limits import Refusals
 from tests.processes import PATIENCE
 from tests.rpc.conftest import SERVING
-from tests.rpc.limited import CHECK, OTHER, Caller, Limited, codes_of_a_crowd, limited
+from tests.rpc.limited import CHECK, OTHER, WATCH, Caller, Limited, codes_of_a_crowd, limited
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="only /proc tells which connections there are"
@@ -143,6 +143,25 @@ async def test_the_watches_of_others_excuse_no_call() -> None:
             await stuck.ended()
             assert await else_.check() is None
     assert made.refusals.counts() == {"max_calls_per_peer": 1}
+
+
+@pytest.mark.parametrize("evicted", [False, True])
+async def test_the_watches_of_a_caller_that_are_over_excuse_no_call(evicted: bool) -> None:
+    async with (
+        limited(watch_send_timeout=0.02 if evicted else 1000) as made,
+        await Caller.connect(made.address, window=0) as caller,
+    ):
+        here = "{}:{}".format(*caller.writer.get_extra_info("sockname"))
+        for _ in range(2):
+            caller.begin(WATCH)
+        while made.health.held < 2:
+            await asyncio.sleep(0)
+        assert evicted or made.health.granted_to(here) == 2
+        if not evicted:
+            await caller.leave()
+        while made.health.granted:
+            await asyncio.sleep(0)
+        assert made.health.granted_to(here) == 0
 
 
 async def test_what_is_known_of_a_server_that_is_gone_is_forgotten() -> None:

@@ -28,6 +28,7 @@ EVICTED_TOO = (
 )
 ALL_STAY = "RESOURCE_EXHAUSTED", f"too many watchers{_STAY}: max_watchers = 2"
 UNKNOWN = "RESOURCE_EXHAUSTED", "too many unknown names are watched: max_unknown_names = 4"
+TOO_LONG = "INVALID_ARGUMENT", "the name is longer than max_name_length = 8 bytes"
 CALM = int(ErrorCodes.ENHANCE_YOUR_CALM).to_bytes(4, "big")
 UNKNOWN_OF_PEER = (
     "RESOURCE_EXHAUSTED",
@@ -120,11 +121,18 @@ async def test_a_peer_can_not_use_up_the_names_of_another() -> None:
 
 async def test_a_name_too_long_is_counted() -> None:
     async with limited(max_name_length=8) as made, await Caller.connect(made.address) as caller:
-        answer = await caller.watch("a" * 9)
-        assert answer is not None
-        assert answer[0] == "INVALID_ARGUMENT"
+        assert await caller.watch("a" * 9) == TOO_LONG
         assert await caller.check() is None
         assert made.refusals.counts() == {"max_name_length": 1}
+
+
+@pytest.mark.parametrize(("name", "refused"), [("ä" * 4, False), ("ä" * 4 + "a", True)])
+async def test_of_a_name_the_bytes_are_counted_and_not_the_characters(
+    name: str, refused: bool
+) -> None:
+    async with limited(max_name_length=8) as made, await Caller.connect(made.address) as caller:
+        answer = await caller.watch(name)
+        assert answer == (TOO_LONG if refused else None)
 
 
 async def confirm_settings(caller: Caller) -> None:

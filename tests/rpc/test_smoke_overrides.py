@@ -37,8 +37,9 @@ class Bench:
             Names(clock.now, self.words), clock, words=self.words, spread=lambda: 0.0,
         )  # fmt: skip
         self.servicer = SmokeTestServicer(
-            self.monitor, clock, message=WELL, version="1", instance="i", with_details=with_details
-        )
+            self.monitor, clock, message=WELL, version="1", instance="i",
+            with_details=with_details, redact=self.check.redact,
+        )  # fmt: skip
         self.monitor.start()
 
     async def ask(self) -> pb.SmokeTestResponse:
@@ -85,6 +86,15 @@ async def test_why_is_told_to_authorised_callers_alone(
     answer = await bench.ask()
     assert [override.reason for override in answer.overrides] == [told]
     assert "migrating" not in answer.message
+    await bench.monitor.stop()
+
+
+async def test_what_a_check_hides_is_in_no_reason(clock: ManualClock) -> None:
+    bench = Bench(clock, with_details=True)
+    bench.check.hide("hunter2")
+    bench.words.say("mine", serving=False, reason="the login hunter2 has run out")
+    (told,) = (await bench.ask()).overrides
+    assert told.reason == "the login *** has run out"
     await bench.monitor.stop()
 
 

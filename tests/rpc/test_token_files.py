@@ -12,8 +12,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from petsage_grpc import HealthPlane
+from petsage_grpc.rpc import authorize
 from petsage_grpc.rpc import stubs as pb
-from petsage_grpc.rpc.authorize import TokenFiles
+from petsage_grpc.rpc.authorize import TokenFiles, _digest
+from petsage_grpc.settings_tokens import LONGEST_TOKEN
 from tests.conftest import ManualClock
 from tests.plane.planes import planes_of
 from tests.processes import PATIENCE
@@ -144,6 +146,24 @@ def test_a_file_that_is_broken_from_the_start_keeps_nothing_from_working(
     assert "; no token of it holds" in caplog.text
     assert files.admit(OLD)
     assert not files.admit("")
+
+
+def test_a_token_longer_than_any_is_refused_before_it_costs_a_digest(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest, digested = "x" * LONGEST_TOKEN, list[str]()
+    tokens.write_text(longest)
+    files = TokenFiles([str(tokens)])
+
+    def digest(token: str) -> bytes:
+        digested.append(token)
+        return _digest(token)
+
+    monkeypatch.setattr(authorize, "_digest", digest)
+    assert not files.admit(longest + "x")
+    assert digested == []
+    assert files.admit(longest)
+    assert digested == [longest]
 
 
 async def test_the_files_are_looked_at_as_long_as_somebody_needs_them(
