@@ -3,7 +3,7 @@
 import pytest
 
 from petsage_grpc.rpc import _memory
-from petsage_grpc.rpc._memory import Tidier
+from petsage_grpc.rpc._memory import Tidier, resident
 
 
 @pytest.fixture
@@ -57,3 +57,32 @@ def test_after_a_hang_up_garbage_is_looked_for_too(given: list[bool]) -> None:
     tidier.look(0, is_busy=True, hung_up=True)
     quiet(tidier, 0, 10)
     assert given == [True]
+
+
+def test_within_a_flood_it_is_given_back_each_time_that_much_has_come(
+    given: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = [100]
+    monkeypatch.setattr(_memory, "resident", lambda: has[0] << 20)
+    tidier = Tidier()
+    for has_now in (100, 130, 163):
+        has[0] = has_now
+        tidier.look(0, is_busy=True, hung_up=False)
+    assert given == []
+    has[0] = 164
+    tidier.look(0, is_busy=True, hung_up=False)
+    assert given == [False]
+    has[0] = 227  # all of that is in use
+    tidier.look(0, is_busy=True, hung_up=False)
+    assert given == [False]
+    has[0] = 228
+    tidier.look(0, is_busy=True, hung_up=False)
+    assert given == [False, False]
+
+
+def test_what_is_resident_is_told_in_bytes() -> None:
+    kept = bytearray(b"x" * (64 << 20))
+    before = resident()
+    assert before > 64 << 20
+    del kept
+    assert before - resident() > 32 << 20
