@@ -31,6 +31,8 @@ _MOVING: Final = 0.25
 """The part of the calls taken up lately that ended or stayed, above which a line moves."""
 _BELIEVES: Final = 5.0
 """Seconds for which it is believed how many calls of a server are none of those it limits."""
+_ENDS: Final = 2e-4
+"""Seconds that the end of a call takes, twice over, so that there is time for other calls too."""
 _PATIENCE: Final = 15.0
 """Seconds after which too many calls are too many even in a line that moves."""
 
@@ -163,7 +165,7 @@ class Guard:
             peers.setdefault(connection.peer, []).append(connection)
         most, limit = self._most_of_peer, Limit("max_connections_per_peer", self._most_of_peer)
         closed = sum(
-            self._close(connections[most:], found, peer, limit)
+            self._close([(0, connection) for connection in connections[most:]], found, peer, limit)
             for peer, connections in peers.items()
         )
         limit = Limit("max_connections", self._most_connections)
@@ -174,7 +176,7 @@ class Guard:
             # The first of each peer, the second of each, and so on: whoever has most gives some up.
             ranked.sort(key=itemgetter(0))
             for _, connection in ranked[self._most_connections :]:
-                closed += self._close([connection], found, connection.peer, limit)
+                closed += self._close([(0, connection)], found, connection.peer, limit)
         self._known = frozenset(found)
         return closed
 
@@ -234,25 +236,26 @@ class Guard:
         return True, closed
 
     def _close(
-        self, connections: Iterable[Connection], found: dict[Connection, int], peer: str,
-        limit: Limit,
+        self, connections: Iterable[tuple[int, Connection]], found: dict[Connection, int],
+        peer: str, limit: Limit,
     ) -> int:  # fmt: skip
-        closed = sum(
-            self._connections.close(found.pop(connection), connection)
-            for connection in connections
-            if connection in found
-        )
+        """Close connections of a peer that have so many calls; return how many there still were."""
+        closed = 0
+        for calls, connection in connections:
+            if connection in found:
+                closed += self._connections.close(found.pop(connection), connection)
+                # The ends of all their calls at once would keep the others waiting for seconds.
+                self._stopping.wait(calls * _ENDS)
         if closed:
             self._refusals.note(limit, peer, "connections", did="closed", number=closed)
         return closed
 
 
-def _worst(connections: list[tuple[int, Connection]], most: int) -> list[Connection]:
+def _worst(connections: list[tuple[int, Connection]], most: int) -> list[tuple[int, Connection]]:
     """Pick the connections with most calls, until the others have no more than these."""
     connections.sort()
     left, worst = sum(calls for calls, _ in connections), []
     while left > most:
-        calls, connection = connections.pop()
-        worst.append(connection)
-        left -= calls
+        worst.append(connections.pop())
+        left -= worst[-1][0]
     return worst
