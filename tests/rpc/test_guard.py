@@ -10,9 +10,9 @@ import pytest
 
 from petsage_grpc.rpc import _memory, guard
 from petsage_grpc.rpc._channelz import calls_of, list_servers
-from petsage_grpc.rpc._sockets import Connections, list_descriptors
+from petsage_grpc.rpc._sockets import Connection, Connections, list_descriptors
 from petsage_grpc.rpc.guard import Guard, Watches
-from petsage_grpc.rpc.limits import Refusals
+from petsage_grpc.rpc.limits import Limit, Refusals
 from tests.processes import PATIENCE
 from tests.rpc.conftest import SERVING
 from tests.rpc.limited import CHECK, OTHER, WATCH, Caller, Limited, codes_of_a_crowd, limited
@@ -81,6 +81,24 @@ async def test_the_newest_connections_of_a_peer_with_too_many_are_closed() -> No
         again = await connected(made, OTHER, 3)
         assert guarded.look() == 0, "it may have as many again"
         await leave([*again, *new, *others])
+
+
+def test_between_two_hang_ups_there_is_time_for_the_ends_of_the_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    did: list[object] = []
+    made = Guard(Granted(), most_connections=9, most_of_peer=9, most_calls=9, refusals=Refusals())
+
+    def close(_: int, connection: Connection) -> bool:
+        did.append(connection.peer_port)
+        return True
+
+    monkeypatch.setattr(made._stopping, "wait", did.append)
+    monkeypatch.setattr(made._connections, "close", close)
+    one, two = (Connection("127.0.0.1", 50051, OTHER, port) for port in (1, 2))
+    worst = [(1000, one), (500, two)]
+    assert made._close(worst, {one: 3, two: 4}, OTHER, Limit("max_calls_per_peer", 9)) == 2
+    assert did == [1, 1000 * guard._ENDS, 2, 500 * guard._ENDS]
 
 
 async def test_of_too_many_connections_in_all_those_of_whom_has_most_are_closed() -> None:
