@@ -6,7 +6,6 @@ and what it brings starts a run at once: so a change is known when it happens.
 
 import asyncio
 import logging
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from petsage_grpc.checks._grpc_target import parse_headers, parse_target
 from petsage_grpc.checks._grpc_words import describe_answer, describe_failure, find_tls_error
 from petsage_grpc.checks._tls import TlsSettings
 from petsage_grpc.core.check import Check, CheckFailedError
+from petsage_grpc.core.clock import chance
 from petsage_grpc.core.hops import HOPS, REACHES, is_backend, parse_reaches
 
 __all__ = ["GrpcCheck"]
@@ -275,7 +275,7 @@ class GrpcCheck(TlsSettings, Check):
                 self.run_soon()
             if loop.time() - begun > _LAST_PAUSE:
                 pause = _FIRST_PAUSE
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- not a secret
+            await asyncio.sleep(pause * (1 + chance()) / 2)
             pause = min(2 * pause, _LAST_PAUSE)
 
     async def _follow(self, link: _Link) -> tuple[bool, str]:

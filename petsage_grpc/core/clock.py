@@ -1,4 +1,4 @@
-"""The clock that the monitor lives by, so that tests can move time by hand."""
+"""The clock and the chance that the monitor lives by, so that tests can set both by hand."""
 
 import asyncio
 import heapq
@@ -6,9 +6,10 @@ import itertools
 import time
 from collections.abc import Callable
 from functools import partial
+from random import SystemRandom
 from typing import Final, Protocol
 
-__all__ = ["Clock", "LoopClock", "Timer", "boot_time"]
+__all__ = ["Clock", "LoopClock", "Timer", "boot_time", "chance"]
 
 _CLOCK_ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -22,6 +23,13 @@ boot_time: Final[Callable[[], float]] = partial(time.clock_gettime, _CLOCK_ID)
 """Says the seconds since the machine started, those in which it was suspended included.
 
 No function of ours stands between: every beat of every heartbeat asks for it.
+"""
+
+chance: Final[Callable[[], float]] = SystemRandom().random
+"""Says a number from 0 up to 1 by chance.
+
+The generator of `random` is the application's, which may have seeded it, and workers that were
+forked would all draw the same from it.
 """
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from petsage_grpc.core.check import Check
 from petsage_grpc.core.check_state import CheckState, Result
-from petsage_grpc.core.clock import Clock
+from petsage_grpc.core.clock import Clock, chance
 from petsage_grpc.core.entry import Entry
 from petsage_grpc.core.fold import Answer, Rule, fold_name, rule_without
 from petsage_grpc.core.names import Names
@@ -64,7 +63,7 @@ class Monitor:
         words: Words | None = None,
         refresh_interval: float = 1.0,
         history: int = 16,
-        spread: Callable[[], float] = random.random,
+        spread: Callable[[], float] = chance,
     ) -> None:
         self._rules = rules
         self._names = names

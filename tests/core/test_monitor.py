@@ -1,6 +1,7 @@
 """When checks run, which states they get, and what the names and the log say of it."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -270,6 +271,18 @@ async def test_what_began_together_is_spread_over_the_interval(clock: ManualCloc
         await clock.advance(seconds)
         assert check.runs == runs
     await monitor.stop()
+
+
+async def test_the_chance_of_the_application_is_left_alone(clock: ManualClock) -> None:
+    names, policy, check = Names(clock.now), Policy(jitter=0.5, rise=1), Scripted()
+    rules = make_rules({"it": ["readiness"]}, {}, [])
+    before = random.getstate()
+    monitor = Monitor({"it": (check, policy)}, rules, names, clock)
+    monitor.start()
+    await clock.advance(100)
+    await monitor.stop()
+    assert check.runs > 10
+    assert random.getstate() == before
 
 
 async def test_the_last_transitions_are_reported_with_their_reasons(

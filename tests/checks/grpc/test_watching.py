@@ -1,6 +1,7 @@
 """The Watch beside the runs: a change asks for a run at once, and Watch can be had or not."""
 
 import asyncio
+import random
 
 import grpc
 import pytest
@@ -191,9 +192,11 @@ async def test_a_watch_that_has_lasted_is_made_anew_soon(
     downstream.greets = False
     check = make(downstream.address)
     await check.run()
+    before = random.getstate()
     for _ in range(5):
         downstream.changes.put_nowait(grpc.StatusCode.INTERNAL)
     await downstream.watched(6)
+    assert random.getstate() == before, "the chance of the application is not the check's"
     assert pauses[-1] >= 4
     monkeypatch.setattr(module, "_LAST_PAUSE", 0.0)  # any time is long then
     downstream.changes.put_nowait(grpc.StatusCode.INTERNAL)
