@@ -30,6 +30,8 @@ _LONG_GLANCE: Final = 1.0
 _DYING: Final = 20.0
 _IN_LINE: Final = 800
 """Calls of the attacker that are sent before another's: those of one line are answered first."""
+_WAITS: Final = 0.2
+"""The part of the time of all these that another's call takes at least in the same line."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,20 @@ def _is_back(before: Body, after: Body) -> bool:
 def shares_line(subject: Subject) -> bool:
     """Say whether the onlooker's address has the line of the attacker's: one in 16 has."""
     crowd = Crowd(subject.address, _IN_LINE, name="liveness", reading=True)
-    with contextlib.closing(Connection.connect(parse_address(subject.address), _PATIENCE)) as other:
-        other.call(CHECK, encode_request(""), _PATIENCE)
-    answered = crowd.wait(1, 0.01).reached
+    address, begun = parse_address(subject.address), time.monotonic()
+
+    def ask() -> float:
+        with contextlib.closing(Connection.connect(address, _PATIENCE)) as it:
+            it.call(CHECK, encode_request(""), _PATIENCE)
+        return time.monotonic() - begun
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        answered = crowd.wait(1, _PATIENCE).at - begun
+        waited = asked.result()
     crowd.leave()
     wait_until(lambda: subject.body(watched=_LONG_GLANCE).idle, _PATIENCE)
-    return answered > _IN_LINE / 2
+    return waited > _WAITS * answered
 
 
 def warm_up(subject: Subject, names: Sequence[str], seconds: float) -> None:

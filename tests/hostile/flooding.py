@@ -1,5 +1,6 @@
 """Attacks that send as much as they can; each does one round of its mischief when it is called."""
 
+import contextlib
 import gzip
 import itertools
 import random
@@ -244,6 +245,18 @@ def _calls(field: Field) -> None:
     """Call as fast as it goes, whatever the answer costs."""
     blocks = [encode(grpc_headers(path)) for path in (raw.CHECK, raw.LIST, raw.SMOKE_TEST)]
     _flood(field, lambda peer: call_frames(peer, random.choice(blocks), b""))
+
+
+@_attack
+def _leave_with_calls(field: Field) -> None:
+    """Come with many connections and many calls on each, and leave before an answer."""
+    block = encode(grpc_headers(raw.LIST))
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            peer = stack.enter_context(field.dial())
+            peer.begin()
+            peer.send(b"".join(call_frames(peer, block, b"") for _ in range(200)), reading=False)
+            field.count += 200
 
 
 @_attack
