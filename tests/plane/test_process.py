@@ -124,6 +124,7 @@ def test_a_silence_in_which_the_process_stood_still_too_is_told_when_it_is_over(
     client.becomes(SERVING)
     seen = client.watch("")
     assert next(seen) == SERVING
+    assert client.check() == SERVING  # by then it has written that; it would not tell two at once
     (child,) = planes_of(os.getpid())
     os.kill(child, signal.SIGSTOP)
     try:
