@@ -54,11 +54,11 @@ class Served:
             self._silent = True
             self._more.notify_all()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until a line has this pattern."""
+    def wait_for(self, pattern: str, since: int = 0) -> re.Match[str]:
+        """Wait until a line has this pattern; the first so many do not count."""
 
         def find() -> "re.Match[str] | None":
-            found = (re.search(pattern, line) for line in self.lines)
+            found = (re.search(pattern, line) for line in self.lines[since:])
             return next((match for match in found if match), None)
 
         with self._more:

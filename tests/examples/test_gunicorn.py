@@ -93,11 +93,14 @@ async def test_all_workers_have_one_plane_and_a_drain_loses_no_request(command: 
 
 def test_a_stuck_worker_is_reported_and_a_stuck_group_is_not_ready() -> None:
     with running(COMMANDS[0]) as process, watching(process.address, "readiness") as readiness:
+        for slot in SLOTS:  # it may have been stale before its worker was there
+            process.wait_for(f"check {slot} is passing")
+        booted = len(process.lines)
         with hold(process):
-            slot = process.wait_for(r"check (worker-\d) is stale")[1]
+            slot = process.wait_for(r"check (worker-\d) is stale", booted)[1]
             assert failing_checks(process.address) == [slot]
             assert kubelet_says(process.address, "readiness")
-            process.wait_for(f"check {slot} is passing, was stale")  # gunicorn has killed it
+            process.wait_for(f"check {slot} is passing", booted)  # gunicorn has killed it
         before = workers(process)
         process.signal(signal.SIGHUP)  # those who read the file once more beat, too
         for worker in before:
